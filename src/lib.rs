@@ -1,0 +1,14 @@
+//! Tidegate: a waiting room in one binary.
+//!
+//! Read `http → room → journal → store` and you have read a request. Imports point one way:
+//! `main → app → everything`; `http → room, model, clock, telemetry`; `room → journal's lane,
+//! model`; `journal → store (the trait), model, clock, telemetry`; `store → model, telemetry`;
+//! `model`, `clock` and `telemetry` import nothing of ours. `tests/tidy` holds this true.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod journal;
+pub mod model;
+pub mod room;
+pub mod store;

@@ -1,0 +1,7 @@
+//! The vocabulary everybody shares: ids, tickets, records, policies, tokens. No I/O, no async.
+
+pub mod ids;
+pub mod ticket;
+
+pub use ids::{EventId, NodeId, TicketId};
+pub use ticket::{Micros, TicketKey};
