@@ -1,7 +1,13 @@
 //! The vocabulary everybody shares: ids, tickets, records, policies, tokens. No I/O, no async.
 
+pub mod codec;
+pub mod gate;
+pub mod hlc;
 pub mod ids;
+pub mod record;
 pub mod ticket;
 
-pub use ids::{EventId, NodeId, TicketId};
-pub use ticket::{Micros, TicketKey};
+pub use hlc::Hlc;
+pub use ids::{EventId, EventIdError, NodeId, TicketId};
+pub use record::{Batch, Gone, Kind, Record};
+pub use ticket::{Micros, TicketKey, micros};

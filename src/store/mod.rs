@@ -1,1 +1,149 @@
+//! Where truth outlives processes: the trait, its contract, and the stores.
+//!
+//! A store is asked for nothing during a poll. It takes batches of records, answers with what it
+//! holds after a start, hands out what other nodes wrote, and runs each gate's steps exactly once on
+//! its own clock.
 
+pub mod gate;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
+use crate::model::{Batch, EventId, Gone, Micros, TicketId};
+
+/// What a store call answers, later.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// What may be done about a failed call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Retry {
+    /// Try again here: nothing is wrong but the moment. It may or may not have been applied.
+    Again,
+    /// Never: the call itself is wrong, or the store is broken. An operator must look.
+    Never,
+}
+
+/// A failed call: what failed, and whether to try again.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{during}: {source}")]
+pub struct StoreError {
+    /// What was being done.
+    pub during: &'static str,
+    /// Whether trying again can help.
+    pub retry: Retry,
+    /// The cause.
+    #[source]
+    pub source: Arc<dyn std::error::Error + Send + Sync>,
+}
+
+/// Facts fixed at first start, which every node checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// The version of the layout.
+    pub format: u32,
+    /// How many partitions there are.
+    pub partitions: u16,
+    /// A random name given to the deployment when the store was first used.
+    pub deployment: String,
+}
+
+/// Where a reader is in a feed. Opaque but for its order: later entries have greater positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position(pub u128);
+
+/// A ticket as the store holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// In line since this arrival.
+    Live {
+        /// The ticket.
+        id: TicketId,
+        /// Its arrival.
+        arrival: Micros,
+    },
+    /// Removed, remembered for `ticket_ttl`.
+    Removed {
+        /// The ticket.
+        id: TicketId,
+        /// When.
+        at: Micros,
+        /// How.
+        why: Gone,
+    },
+}
+
+/// A piece of what a partition holds.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// Tickets, by event, in no particular order.
+    pub tickets: Vec<(EventId, Vec<Stored>)>,
+    /// What to pass to get the next piece; `None` when this was the last.
+    pub next: Option<Cursor>,
+}
+
+/// Where a load goes on. Opaque; only the store that made it reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cursor(pub Vec<u8>);
+
+/// New entries of a feed.
+#[derive(Debug, Default)]
+pub struct Feed {
+    /// Batches with their positions, oldest first.
+    pub batches: Vec<(Position, Arc<Batch>)>,
+    /// The asked-for position lies before what the feed still holds: reload the partition.
+    pub trimmed: bool,
+}
+
+/// The contract every store keeps; one conformance suite holds all of them to it.
+///
+/// Every call may fail with [`Retry::Again`] after having been applied, so every call is harmless
+/// when repeated. No call waits for ever: a store gives up by itself and says so.
+pub trait Store: Send + Sync + 'static {
+    /// The fixed facts; written with `partitions` if the store is new.
+    ///
+    /// # Errors
+    /// [`Retry::Never`] when the store has another format, or is in use by another process and
+    /// cannot be shared.
+    fn meta(&self, partitions: u16) -> Answer<'_, Meta>;
+
+    /// Applies a batch to its partition and appends it to the partition's feed, in one step. When
+    /// it answers, the batch survives what the store's configuration promises.
+    fn append(&self, partition: u16, batch: Arc<Batch>) -> Answer<'_, Position>;
+
+    /// The end of a partition's feed: following from here misses nothing written later.
+    fn feed_end(&self, partition: u16) -> Answer<'_, Position>;
+
+    /// What was appended after a position, at most `limit` batches. Does not wait.
+    fn follow(&self, partition: u16, after: Position, limit: usize) -> Answer<'_, Feed>;
+
+    /// What a partition holds, in pieces of about `limit` tickets.
+    fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk>;
+
+    /// Every gate, for a start.
+    fn gates(&self) -> Answer<'_, Vec<GateView>>;
+
+    /// Gives turns; see [`gate::Gate::advance`].
+    fn advance(&self, request: AdvanceRequest) -> Answer<'_, Advanced>;
+
+    /// Lets one ticket in, exactly once; see [`gate::Gate::enter`].
+    fn enter(&self, request: EnterRequest) -> Answer<'_, Entry>;
+
+    /// Frees an active visitor's place. Answers whether it was held.
+    fn complete(&self, event: EventId, id: TicketId) -> Answer<'_, bool>;
+
+    /// Policy overrides that were set at run time, as JSON text by event.
+    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>>;
+
+    /// Keeps an override, or forgets it.
+    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()>;
+
+    /// Forgets an event with all that belongs to it, feeds excepted.
+    fn forget(&self, event: EventId) -> Answer<'_, ()>;
+
+    /// Writes down what is still only handed to the operating system, as far as the store's promise
+    /// goes, and closes. Called once, last.
+    fn close(&self) -> Answer<'_, ()>;
+}

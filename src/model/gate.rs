@@ -1,0 +1,150 @@
+//! What is asked of an event's gate, and what it answers.
+//!
+//! The gate's truth lives in the store, on the store's clock: bucket, leases, called tickets, active
+//! visitors, passes. Nodes ask it with these words; each request is one step there, whole or not at
+//! all, and asking twice is harmless.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{EventId, NodeId, TicketId};
+use super::ticket::Micros;
+
+/// What a gate needs to know of the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct GatePolicy {
+    /// Turns per second, 0 or more.
+    pub rate: f64,
+    /// Turns that may be given at once after a quiet time, 1 or more.
+    pub burst: u32,
+    /// Visitors inside at once; 0 = no cap.
+    pub max_active: u32,
+    /// Whether no turns are given at present.
+    pub paused: bool,
+    /// How long a turn is kept, in microseconds.
+    pub ready_ttl: u64,
+    /// How long an entered ticket is remembered, in microseconds.
+    pub ticket_ttl: u64,
+    /// How long a pass holds, in microseconds.
+    pub pass_ttl: u64,
+}
+
+/// A turn: whose, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The ticket whose turn it is.
+    pub id: TicketId,
+    /// When it lapses, on the store's clock.
+    pub until: Micros,
+}
+
+/// "Call the next": what a node asks every so often for each event with something to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdvanceRequest {
+    /// The event.
+    pub event: EventId,
+    /// Who asks.
+    pub node: NodeId,
+    /// The node's own count of these requests, rising; an older one that arrives late is refused.
+    pub serial: u64,
+    /// The policy to go by.
+    pub policy: GatePolicy,
+    /// The gate's version when the candidates were picked.
+    pub version: u64,
+    /// The first waiting tickets, front first.
+    pub candidates: Vec<TicketId>,
+    /// Called tickets that will not come: their turns are given back.
+    pub given_back: Vec<TicketId>,
+    /// Turns this node gave out of its lease since its last request.
+    pub claims: Vec<Turn>,
+    /// Turns of the lease that the node still holds, after those claims.
+    pub lease_held: u32,
+    /// Turns it would like to hold, for visitors who come while nobody waits.
+    pub lease_wanted: u32,
+}
+
+/// What came of an [`AdvanceRequest`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Advanced {
+    /// The gate's version now.
+    pub version: u64,
+    /// The caller saw an older version: nobody was called, and `called` holds every turn that is
+    /// open now, so that the caller can catch up.
+    pub stale: bool,
+    /// The turns given (or, if `stale`, all open turns).
+    pub called: Vec<Turn>,
+    /// Turns that lapsed and were refunded.
+    pub missed: Vec<TicketId>,
+    /// Candidates that have entered before, so that the caller forgets them.
+    pub entered: Vec<TicketId>,
+    /// Turns of the lease that the node holds now.
+    pub lease: u32,
+    /// Visitors inside.
+    pub active: u32,
+    /// Open turns.
+    pub open_turns: u32,
+    /// Turns in the bucket, rounded down; below 0 when late claims are being paid off.
+    pub level: i64,
+    /// The store's clock.
+    pub now: Micros,
+}
+
+/// "Let this one in."
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnterRequest {
+    /// The event.
+    pub event: EventId,
+    /// Who asks.
+    pub node: NodeId,
+    /// The policy to go by.
+    pub policy: GatePolicy,
+    /// The ticket.
+    pub id: TicketId,
+    /// Its turn, when it came out of this node's lease and the gate may not have heard of it yet.
+    pub claim: Option<Turn>,
+    /// No turn is needed: the event lets everybody pass.
+    pub free: bool,
+    /// The pass to write if it may enter.
+    pub pass: String,
+}
+
+/// What came of an [`EnterRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// In, with the pass that the request carried.
+    Granted {
+        /// When the pass ends, on the store's clock.
+        until: Micros,
+        /// The store's clock.
+        now: Micros,
+    },
+    /// Was in before: the pass of then.
+    Again {
+        /// The pass written by the first enter.
+        pass: String,
+        /// When it ends, on the store's clock.
+        until: Micros,
+        /// The store's clock.
+        now: Micros,
+    },
+    /// Was in before, and that pass has ended.
+    Over,
+    /// Had a turn that lapsed.
+    Missed,
+    /// Has no turn.
+    NotCalled,
+}
+
+/// A gate as a node needs it after a start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateView {
+    /// The event.
+    pub event: EventId,
+    /// The gate's version.
+    pub version: u64,
+    /// The open turns.
+    pub called: Vec<Turn>,
+    /// Tickets that entered and are remembered, with when.
+    pub entered: Vec<(TicketId, Micros)>,
+    /// Visitors inside.
+    pub active: u32,
+}

@@ -1,0 +1,418 @@
+//! The rules of a gate, as one synchronous state machine on the store's clock.
+//!
+//! Stores that run in this process (memory, embedded) hold one [`Gate`] an event. A token bucket
+//! (Turner, "New directions in communications", 1986) in whole micro-tokens pays for every call.
+//! What each step changed is reported as [`Change`]s, so that a durable store can write just those.
+
+use std::collections::BTreeSet;
+
+use ahash::AHashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::model::gate::{
+    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, Turn,
+};
+use crate::model::{EventId, Micros, NodeId, TicketId};
+
+/// One turn, in micro-tokens.
+const TURN: i64 = 1_000_000;
+/// A turn is kept this much longer than its owner was told, so that an answer in flight at the last
+/// moment still finds it. Microseconds.
+const LAPSE_GRACE: u64 = 1_000_000;
+/// A lease whose node has not asked for this long is dropped, its turns lost. Microseconds.
+const LEASE_DROPPED_AFTER: u64 = 60_000_000;
+/// How many lapsed things one step disposes of, so that no step is long.
+const LAPSES_MAX: usize = 4_096;
+
+/// The small part of a gate, written whole.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Micro-tokens; below 0 when late claims are being paid off.
+    level: i64,
+    /// When it was last filled; 0 before the first time.
+    filled_at: Micros,
+    /// The rate it is being filled at: a new rate counts from when the gate hears of it.
+    rate: f64,
+    /// Rises with every step that gives or takes turns.
+    version: u64,
+    leases: Vec<Lease>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Lease {
+    node: NodeId,
+    serial: u64,
+    held: u32,
+    asked_at: Micros,
+}
+
+/// One thing that a step changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A turn was given (until when) or ended.
+    Called(TicketId, Option<Micros>),
+    /// A ticket entered (when), or is forgotten.
+    Entered(TicketId, Option<Micros>),
+    /// A visitor is inside (until when at most), or no longer.
+    Active(TicketId, Option<Micros>),
+    /// A pass was written (with its end), or ended.
+    Pass(TicketId, Option<(String, Micros)>),
+}
+
+/// Tickets by id and by a moment.
+#[derive(Debug, Default)]
+struct Timed {
+    by_id: AHashMap<TicketId, Micros>,
+    by_time: BTreeSet<(Micros, TicketId)>,
+}
+
+impl Timed {
+    fn insert(&mut self, id: TicketId, at: Micros) {
+        if let Some(old) = self.by_id.insert(id, at) {
+            self.by_time.remove(&(old, id));
+        }
+        self.by_time.insert((at, id));
+    }
+
+    fn remove(&mut self, id: &TicketId) -> Option<Micros> {
+        let at = self.by_id.remove(id)?;
+        self.by_time.remove(&(at, *id));
+        Some(at)
+    }
+
+    /// Takes the earliest out if it is not after `moment`.
+    fn pop(&mut self, moment: u64) -> Option<TicketId> {
+        let &(at, id) = self.by_time.first()?;
+        if at.0 > moment {
+            return None;
+        }
+        self.remove(&id).map(|_| id)
+    }
+
+    fn len(&self) -> u32 {
+        self.by_id.len().try_into().unwrap_or(u32::MAX)
+    }
+}
+
+/// One event's gate.
+#[derive(Debug, Default)]
+pub struct Gate {
+    bucket: Bucket,
+    called: Timed,
+    active: Timed,
+    entered: Timed,
+    passes: AHashMap<TicketId, (String, Micros)>,
+    pass_ends: Timed,
+}
+
+impl Gate {
+    /// The part that is written whole after each step.
+    pub fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// Puts back what was written, after a start.
+    pub fn restore_bucket(&mut self, bucket: Bucket) {
+        self.bucket = bucket;
+    }
+
+    /// Puts back one written change, after a start.
+    pub fn restore(&mut self, change: Change) {
+        match change {
+            Change::Called(id, Some(until)) => self.called.insert(id, until),
+            Change::Called(id, None) => drop(self.called.remove(&id)),
+            Change::Entered(id, Some(at)) => self.entered.insert(id, at),
+            Change::Entered(id, None) => drop(self.entered.remove(&id)),
+            Change::Active(id, Some(until)) => self.active.insert(id, until),
+            Change::Active(id, None) => drop(self.active.remove(&id)),
+            Change::Pass(id, Some((pass, until))) => {
+                self.pass_ends.insert(id, until);
+                self.passes.insert(id, (pass, until));
+            }
+            Change::Pass(id, None) => {
+                self.pass_ends.remove(&id);
+                self.passes.remove(&id);
+            }
+        }
+    }
+
+    /// The gate as a node needs it after a start. O(open turns + entered).
+    pub fn view(&self, event: EventId) -> GateView {
+        GateView {
+            event,
+            version: self.bucket.version,
+            called: self.open_turns(),
+            entered: self
+                .entered
+                .by_time
+                .iter()
+                .map(|&(at, id)| (id, at))
+                .collect(),
+            active: self.active.len(),
+        }
+    }
+
+    /// Calls the next tickets: refill, dispose of what lapsed, take back what was given back, book
+    /// what was given out of the lease, then give turns in the order of the candidates.
+    pub fn advance(
+        &mut self,
+        now: Micros,
+        request: &AdvanceRequest,
+        changes: &mut Vec<Change>,
+    ) -> Advanced {
+        let policy = &request.policy;
+        self.refill(now, policy);
+        let mut answer = Advanced {
+            now,
+            ..Advanced::default()
+        };
+        self.dispose(now, policy, &mut answer.missed, changes);
+        for id in &request.given_back {
+            if self.called.remove(id).is_some() {
+                changes.push(Change::Called(*id, None));
+                self.refund(1, policy);
+            }
+        }
+        let late = !self.lease_of(request.node, request.serial, now);
+        for turn in &request.claims {
+            self.claim(request.node, *turn, changes);
+        }
+        answer.stale = late || request.version != self.bucket.version;
+        if answer.stale {
+            answer.called = self.open_turns();
+        } else {
+            self.call(now, request, &mut answer, changes);
+        }
+        if !late {
+            self.settle_lease(request);
+        }
+        if !(answer.missed.is_empty() && (answer.stale || answer.called.is_empty())) {
+            self.bucket.version += 1;
+        }
+        answer.version = self.bucket.version;
+        answer.lease = self.lease(request.node).map_or(0, |lease| lease.held);
+        answer.active = self.active.len();
+        answer.open_turns = self.called.len();
+        answer.level = self.bucket.level.div_euclid(TURN);
+        answer
+    }
+
+    /// Lets one ticket in, exactly once.
+    pub fn enter(
+        &mut self,
+        now: Micros,
+        request: &EnterRequest,
+        changes: &mut Vec<Change>,
+    ) -> Entry {
+        let id = request.id;
+        if let Some((pass, until)) = self.passes.get(&id).filter(|(_, until)| *until > now) {
+            return Entry::Again {
+                pass: pass.clone(),
+                until: *until,
+                now,
+            };
+        }
+        if self.entered.by_id.contains_key(&id) {
+            return Entry::Over;
+        }
+        if let Some(turn) = request.claim {
+            self.claim(request.node, turn, changes);
+        }
+        match self.called.by_id.get(&id) {
+            Some(until) if until.0.saturating_add(LAPSE_GRACE) <= now.0 => return Entry::Missed,
+            Some(_) => {
+                self.called.remove(&id);
+                changes.push(Change::Called(id, None));
+            }
+            None if request.free => {}
+            None => return Entry::NotCalled,
+        }
+        let until = Micros(now.0.saturating_add(request.policy.pass_ttl));
+        for change in [
+            Change::Entered(id, Some(now)),
+            Change::Active(id, Some(until)),
+            Change::Pass(id, Some((request.pass.clone(), until))),
+        ] {
+            self.restore(change.clone());
+            changes.push(change);
+        }
+        Entry::Granted { until, now }
+    }
+
+    /// Frees the place of a visitor who is done. Answers whether it was held.
+    pub fn complete(&mut self, id: &TicketId, changes: &mut Vec<Change>) -> bool {
+        let held = self.active.remove(id).is_some();
+        if held {
+            changes.push(Change::Active(*id, None));
+        }
+        held
+    }
+
+    fn refill(&mut self, now: Micros, policy: &GatePolicy) {
+        let full = i64::from(policy.burst) * TURN;
+        if self.bucket.filled_at == Micros(0) {
+            self.bucket.level = full;
+        } else {
+            // A turn a second is a micro-turn a microsecond. A clock that went back adds nothing.
+            let elapsed = now.0.saturating_sub(self.bucket.filled_at.0);
+            let gained = (self.bucket.rate * elapsed as f64) as i64;
+            self.bucket.level = self.bucket.level.saturating_add(gained).min(full);
+        }
+        self.bucket.filled_at = self.bucket.filled_at.max(now);
+        self.bucket.rate = policy.rate;
+    }
+
+    fn refund(&mut self, turns: u32, policy: &GatePolicy) {
+        let full = i64::from(policy.burst) * TURN;
+        self.bucket.level = (self.bucket.level + i64::from(turns) * TURN).min(full);
+    }
+
+    fn dispose(
+        &mut self,
+        now: Micros,
+        policy: &GatePolicy,
+        missed: &mut Vec<TicketId>,
+        changes: &mut Vec<Change>,
+    ) {
+        while missed.len() < LAPSES_MAX
+            && let Some(id) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
+        {
+            changes.push(Change::Called(id, None));
+            missed.push(id);
+        }
+        self.refund(missed.len() as u32, policy);
+        for _ in 0..LAPSES_MAX {
+            let Some(id) = self.active.pop(now.0) else {
+                break;
+            };
+            changes.push(Change::Active(id, None));
+        }
+        for _ in 0..LAPSES_MAX {
+            let Some(id) = self.pass_ends.pop(now.0) else {
+                break;
+            };
+            self.passes.remove(&id);
+            changes.push(Change::Pass(id, None));
+        }
+        for _ in 0..LAPSES_MAX {
+            let Some(id) = self.entered.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
+                break;
+            };
+            changes.push(Change::Entered(id, None));
+        }
+        let dropped = |lease: &Lease| lease.asked_at.0 + LEASE_DROPPED_AFTER < now.0;
+        self.bucket.leases.retain(|lease| !dropped(lease));
+    }
+
+    fn call(
+        &mut self,
+        now: Micros,
+        request: &AdvanceRequest,
+        answer: &mut Advanced,
+        changes: &mut Vec<Change>,
+    ) {
+        let until = Micros(now.0.saturating_add(request.policy.ready_ttl));
+        for id in &request.candidates {
+            if self.entered.by_id.contains_key(id) {
+                answer.entered.push(*id);
+            } else if let Some(&until) = self.called.by_id.get(id) {
+                answer.called.push(Turn { id: *id, until });
+            } else if self.affordable(&request.policy) > 0 {
+                self.bucket.level -= TURN;
+                self.called.insert(*id, until);
+                changes.push(Change::Called(*id, Some(until)));
+                answer.called.push(Turn { id: *id, until });
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// How many turns may be given now: what the bucket holds and the cap leaves. Turns that are
+    /// open or leased count as taken, since each is a promise.
+    fn affordable(&self, policy: &GatePolicy) -> u32 {
+        if policy.paused {
+            return 0;
+        }
+        let paid = (self.bucket.level.max(0) / TURN) as u32;
+        if policy.max_active == 0 {
+            return paid;
+        }
+        let leased: u32 = self.bucket.leases.iter().map(|lease| lease.held).sum();
+        let taken = self
+            .active
+            .len()
+            .saturating_add(self.called.len())
+            .saturating_add(leased);
+        paid.min(policy.max_active.saturating_sub(taken))
+    }
+
+    fn open_turns(&self) -> Vec<Turn> {
+        self.called
+            .by_time
+            .iter()
+            .map(|&(until, id)| Turn { id, until })
+            .collect()
+    }
+
+    fn lease(&mut self, node: NodeId) -> Option<&mut Lease> {
+        self.bucket
+            .leases
+            .iter_mut()
+            .find(|lease| lease.node == node)
+    }
+
+    /// Notes that `node` asked with `serial`; answers whether that is newer than what was seen.
+    fn lease_of(&mut self, node: NodeId, serial: u64, now: Micros) -> bool {
+        match self.lease(node) {
+            Some(lease) if lease.serial >= serial => false,
+            Some(lease) => {
+                lease.serial = serial;
+                lease.asked_at = now;
+                true
+            }
+            None => {
+                self.bucket.leases.push(Lease {
+                    node,
+                    serial,
+                    held: 0,
+                    asked_at: now,
+                });
+                true
+            }
+        }
+    }
+
+    /// Books a turn that `node` gave out of its lease. When the lease is gone the visitor still has
+    /// the promise: the bucket pays, below zero if it must.
+    fn claim(&mut self, node: NodeId, turn: Turn, changes: &mut Vec<Change>) {
+        let known =
+            self.called.by_id.contains_key(&turn.id) || self.entered.by_id.contains_key(&turn.id);
+        if known {
+            return;
+        }
+        match self.lease(node) {
+            Some(lease) if lease.held > 0 => lease.held -= 1,
+            _ => self.bucket.level -= TURN,
+        }
+        self.called.insert(turn.id, turn.until);
+        changes.push(Change::Called(turn.id, Some(turn.until)));
+    }
+
+    /// Brings the node's lease to what it holds and wants: the rest is refunded, more is granted.
+    fn settle_lease(&mut self, request: &AdvanceRequest) {
+        let Some(held) = self.lease(request.node).map(|lease| lease.held) else {
+            return;
+        };
+        let kept = held.min(request.lease_held).min(request.lease_wanted);
+        self.refund(held - kept, &request.policy);
+        if let Some(lease) = self.lease(request.node) {
+            lease.held = kept;
+        }
+        let more = (request.lease_wanted - kept).min(self.affordable(&request.policy));
+        self.bucket.level -= i64::from(more) * TURN;
+        if let Some(lease) = self.lease(request.node) {
+            lease.held = kept + more;
+        }
+    }
+}
