@@ -1,0 +1,57 @@
+//! What a request needs of the world beyond memory: the store's synchronous steps.
+//!
+//! The room itself waits for nothing. The few requests that must wait (enter, complete, a durable
+//! join, operators' changes) do it through this trait, which the composition root implements.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::answer::Commit;
+use crate::model::gate::{EnterRequest, Entry};
+use crate::model::{EventId, TicketId};
+
+/// What an effect answers, later.
+pub type Effect<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send + 'a>>;
+
+/// The store did not do it in time. It may yet have happened; asking again is harmless.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store does not answer: {0}")]
+pub struct Unavailable(pub String);
+
+/// How the store is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreHealth {
+    /// Answers.
+    Up,
+    /// Answers some, or late.
+    Degraded,
+    /// Has not answered for a while.
+    Down,
+}
+
+impl StoreHealth {
+    /// The API's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// The world beyond memory.
+pub trait Effects: Send + Sync + 'static {
+    /// Runs an enter, exactly once.
+    fn enter(&self, request: EnterRequest) -> Effect<'_, Entry>;
+    /// Frees an active visitor's place. Answers whether it was held.
+    fn complete(&self, event: EventId, id: TicketId) -> Effect<'_, bool>;
+    /// Waits until a commit is durable.
+    fn durable(&self, commit: Commit) -> Effect<'_, ()>;
+    /// Keeps a policy override (JSON text), or forgets it.
+    fn keep_policy(&self, event: EventId, patch: Option<String>) -> Effect<'_, ()>;
+    /// Forgets an event in the store.
+    fn forget(&self, event: EventId) -> Effect<'_, ()>;
+    /// How the store is doing, from what is known; asks nothing.
+    fn health(&self) -> StoreHealth;
+}
