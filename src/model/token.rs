@@ -175,6 +175,13 @@ impl TicketKeys {
         TicketId::from_bytes(bytes)
     }
 
+    /// A ticket's number in an event's draw, even over all 64-bit numbers.
+    pub fn draw(&self, event: &EventId, id: &TicketId) -> u64 {
+        let mut hash = blake3::Hasher::new_keyed(&self.id_key);
+        hash.update(b"draw").update(id.as_bytes()).update(event.as_str().as_bytes());
+        number(&hash.finalize().as_bytes()[..8])
+    }
+
     /// A 64-bit name for an idempotency key and one for the whole body, for a window of recent keys.
     pub fn key_and_body(&self, event: &EventId, key: &str, user: Option<&str>) -> (u64, u32) {
         let hash = blake3::keyed_hash(&self.id_key, key.as_bytes());
@@ -182,13 +189,17 @@ impl TicketKeys {
         body.update(event.as_str().as_bytes())
             .update(&[0, u8::from(user.is_some())]);
         body.update(user.unwrap_or_default().as_bytes());
-        let number = |bytes: &[u8]| bytes.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
         let body = body.finalize();
         (
             number(&hash.as_bytes()[..8]),
             number(&body.as_bytes()[..4]) as u32,
         )
     }
+}
+
+/// Up to 8 bytes as a big-endian number.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b))
 }
 
 impl std::fmt::Debug for TicketKeys {

@@ -1,2 +1,152 @@
+//! The state machine of the waiting room, synchronous: time is an argument, nothing waits.
+//!
+//! A request takes no lock to look; a change takes, in this order and no other: the event's line
+//! (writer), the event's side (gate, soft leaves, measurements), a journal lane. Everything that
+//! needs the store is handed out as a request and its answer brought back.
+
 pub mod answer;
 pub mod effects;
+pub mod eta;
+pub mod line;
+
+mod enter;
+mod event;
+mod events;
+mod join;
+mod leave;
+mod operate;
+mod polling;
+mod recent;
+mod restore;
+mod side;
+mod status;
+mod tick;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::journal::lane::Journal;
+use crate::model::pass::PassKeys;
+use crate::model::token::TicketKeys;
+use crate::model::{EventId, Hlc, Micros, NodeId, Policy};
+
+pub use event::Event;
+pub use operate::Promises;
+pub use status::{Found, Repeat};
+pub use tick::Asking;
+
+/// What may change while the room runs, seen whole by each request.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The policy of events that have no other.
+    pub defaults: Policy,
+    /// The policies of named events.
+    pub events: std::collections::BTreeMap<EventId, Policy>,
+    /// Whether a join makes an event that does not exist.
+    pub create_on_demand: bool,
+    /// The shortest and the longest time visitors are told to wait between polls.
+    pub polling: (Duration, Duration),
+}
+
+/// What stays as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity {
+    /// This node's number.
+    pub node: NodeId,
+    /// How many nodes there are.
+    pub fleet: u16,
+    /// This life of the node: the second it started.
+    pub epoch: u32,
+    /// The most events held at once.
+    pub events_max: usize,
+    /// Stamps further ahead than this are not believed.
+    pub skew_max: Duration,
+}
+
+/// The waiting room of one node.
+#[derive(Debug)]
+pub struct Room {
+    identity: Identity,
+    started: Micros,
+    settings: ArcSwap<Settings>,
+    events: events::Events,
+    clock: Hlc,
+    ticket_keys: TicketKeys,
+    pass_keys: PassKeys,
+    journal: Arc<Journal>,
+    recent: recent::RecentKeys,
+    schedule: tick::Schedule,
+    promises: operate::Promises,
+    /// Loaded, and not yet told to stop.
+    ready: AtomicBool,
+    /// The store has been away for longer than `stale_after`.
+    degraded: AtomicBool,
+}
+
+impl Room {
+    /// An empty room, not ready yet. Events named in the settings exist from the start.
+    pub fn new(
+        now: Micros,
+        identity: Identity,
+        settings: Settings,
+        keys: (TicketKeys, PassKeys),
+        journal: Arc<Journal>,
+    ) -> Self {
+        let (ticket_keys, pass_keys) = keys;
+        let room = Self {
+            identity,
+            started: now,
+            events: events::Events::new(identity.events_max),
+            settings: ArcSwap::from_pointee(settings),
+            clock: Hlc::default(),
+            ticket_keys,
+            pass_keys,
+            journal,
+            recent: recent::RecentKeys::new(),
+            schedule: tick::Schedule::default(),
+            promises: operate::Promises::default(),
+            ready: AtomicBool::new(false),
+            degraded: AtomicBool::new(false),
+        };
+        room.create_configured(now);
+        room
+    }
+
+    /// Whether the room is loaded and not about to stop.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Says whether the room is loaded and not about to stop.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Says whether the store has been away for too long: answers say so, and nobody expires, since
+    /// other nodes' sightings cannot be heard.
+    pub fn set_degraded(&self, degraded: bool) {
+        self.degraded.store(degraded, Ordering::Relaxed);
+    }
+
+    fn is_degraded(&self) -> bool {
+        self.degraded.load(Ordering::Relaxed)
+    }
+
+    /// The journal that changes are recorded in.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// A stamp of the logical clock, later than all before.
+    pub fn stamp(&self, now: Micros) -> Micros {
+        self.clock.tick(now)
+    }
+
+    /// The public keys that passes can be verified with, a JSON Web Key Set.
+    pub fn jwks(&self) -> &str {
+        self.pass_keys.jwks()
+    }
+}

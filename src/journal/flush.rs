@@ -1,0 +1,168 @@
+//! Carries batches from the journal to the store: several lanes at once, one batch a lane.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::health::Health;
+use super::lane::Journal;
+use crate::clock::Clock;
+use crate::model::{Batch, EventId, Micros, Record};
+use crate::store::{Position, Store, StoreError};
+
+/// A failed lane is tried again after this, doubling up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Records of one batch when a partition is written anew.
+const REWRITE_RECORDS: usize = 4_096;
+
+/// Hands out all that memory holds of a partition, event by event.
+pub type Dump = dyn Fn(u16) -> Vec<(EventId, Vec<Record>)> + Send + Sync;
+
+/// What a flusher works with.
+pub struct Flusher {
+    /// Where records come from.
+    pub journal: Arc<Journal>,
+    /// Where they go.
+    pub store: Arc<dyn Store>,
+    /// When they are due.
+    pub clock: Clock,
+    /// Told how the store answers.
+    pub health: Arc<Health>,
+    /// For a partition that lost records at the journal's bound.
+    pub dump: Box<Dump>,
+}
+
+impl std::fmt::Debug for Flusher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Flusher")
+    }
+}
+
+/// What the flusher knows of a lane beside what the journal does.
+#[derive(Clone, Copy)]
+struct Lane {
+    busy: bool,
+    failures: u32,
+    retry_at: Option<Micros>,
+}
+
+type Done = (u16, Result<Position, StoreError>);
+
+impl Flusher {
+    /// Runs until `drain` says so, and then until nothing is left. Answers how many records are left
+    /// when the store stops taking them while draining: then it gives up after the retry at hand.
+    pub async fn run(self, mut drain: watch::Receiver<bool>) -> usize {
+        let lane = Lane { busy: false, failures: 0, retry_at: None };
+        let mut lanes = vec![lane; usize::from(self.journal.partitions())];
+        let mut flights = JoinSet::<Done>::new();
+        let mut draining = *drain.borrow();
+        loop {
+            for number in 0..self.journal.partitions() {
+                self.start(number, &mut lanes, &mut flights, draining);
+            }
+            if draining && flights.is_empty() {
+                return self.journal.depth();
+            }
+            let wait = self.wait(&lanes);
+            tokio::select! {
+                Some(done) = flights.join_next() => self.land(done, &mut lanes),
+                () = self.journal.woken() => {}
+                () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                changed = drain.changed(), if !draining => {
+                    draining = changed.is_err() || *drain.borrow();
+                }
+            }
+        }
+    }
+
+    /// Sends what a lane has due, if anything.
+    fn start(&self, number: u16, lanes: &mut [Lane], flights: &mut JoinSet<Done>, draining: bool) {
+        let lane = &mut lanes[usize::from(number)];
+        if lane.busy {
+            return;
+        }
+        let now = Micros(self.clock.now_micros());
+        let again = match lane.retry_at {
+            Some(at) if draining || at > now => return,
+            Some(_) => self.journal.unacknowledged(number),
+            None => None,
+        };
+        let next = again.or_else(|| self.journal.cut(number, now, now, draining));
+        let rewrite = next.is_none() && self.journal.take_lost(number);
+        if next.is_none() && !rewrite {
+            return;
+        }
+        lane.busy = true;
+        let store = Arc::clone(&self.store);
+        if let Some(batch) = next {
+            flights.spawn(async move { (number, store.append(number, batch).await) });
+        } else {
+            let batches = self.rewritten(number, now);
+            tracing::warn!(lane = number, batches = batches.len(), "writing a partition anew");
+            flights.spawn(async move {
+                let mut last = Ok(Position::default());
+                for batch in batches {
+                    last = store.append(number, batch).await;
+                    if last.is_err() {
+                        break;
+                    }
+                }
+                (number, last)
+            });
+        }
+    }
+
+    fn rewritten(&self, number: u16, now: Micros) -> Vec<Arc<Batch>> {
+        let mut batches = Vec::new();
+        for (event, records) in (self.dump)(number) {
+            for chunk in records.chunks(REWRITE_RECORDS) {
+                let events = vec![(event.clone(), chunk.to_vec())];
+                batches.push(self.journal.outside(number, now, events));
+            }
+        }
+        batches
+    }
+
+    /// Books what came of a batch.
+    fn land(&self, done: Result<Done, tokio::task::JoinError>, lanes: &mut [Lane]) {
+        let (number, answer) = match done {
+            Ok(done) => done,
+            // An append that panicked is a defect of the store; its lane stays busy, and the
+            // journal's age says so in the metrics.
+            Err(error) => return tracing::error!(%error, "an append ended in a panic"),
+        };
+        let lane = &mut lanes[usize::from(number)];
+        lane.busy = false;
+        match answer {
+            Ok(_) => {
+                self.health.answered(Micros(self.clock.now_micros()));
+                *lane = Lane { busy: false, failures: 0, retry_at: None };
+                self.journal.acknowledge(number);
+            }
+            Err(error) => {
+                self.health.failed(&error);
+                if self.journal.unacknowledged(number).is_none() {
+                    self.journal.set_lost(number);
+                }
+                let wait = RETRY_MIN.saturating_mul(1 << lane.failures.min(16)).min(RETRY_MAX);
+                lane.failures = lane.failures.saturating_add(1);
+                lane.retry_at = Some(Micros(self.clock.now_micros()).after(wait));
+            }
+        }
+    }
+
+    /// How long until something is to be done, if nothing happens before.
+    fn wait(&self, lanes: &[Lane]) -> Option<Duration> {
+        let retry = lanes.iter().filter_map(|lane| lane.retry_at).min();
+        let next = match (retry, self.journal.due()) {
+            (Some(retry), Some(due)) => retry.min(due),
+            (retry, due) => retry.or(due)?,
+        };
+        // A lane that is due but waits for its retry must not make this spin.
+        Some(next.since(Micros(self.clock.now_micros())).max(Duration::from_millis(1)))
+    }
+}

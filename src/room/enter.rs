@@ -1,0 +1,143 @@
+//! A visitor whose turn it is goes in.
+
+use std::time::Duration;
+
+use super::Room;
+use super::answer::{
+    Admission, EnterRefusal, EnterStep, NotReady, PassView, Phase, TokenRefusal,
+};
+use super::line::State;
+use crate::model::gate::{EnterRequest, Entry, GatePolicy};
+use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, TicketKey, micros};
+
+/// When to try again when the gate has to catch up or the store is away.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What the gate needs to know of a policy.
+pub(super) fn gate_policy(policy: &Policy, now: Micros) -> GatePolicy {
+    GatePolicy {
+        rate: policy.rate,
+        burst: policy.burst,
+        max_active: policy.max_active,
+        paused: policy.paused || !super::Event::is_open(policy, now),
+        ready_ttl: micros(policy.ready_ttl),
+        ticket_ttl: micros(policy.ticket_ttl),
+        pass_ttl: micros(policy.pass_ttl),
+    }
+}
+
+impl Room {
+    /// What the store must be asked so that the token's owner may enter.
+    ///
+    /// # Errors
+    /// The token shows nothing, or it is not its turn.
+    pub fn enter(&self, now: Micros, token: &str) -> Result<EnterStep, EnterRefusal> {
+        let found = self.look(now, token)?;
+        let standing = self.standing(now, &found);
+        let event = &found.event;
+        let policy = event.policy.load();
+        if !standing.ready && standing.phase == Phase::Waiting {
+            let reason = match found.state {
+                State::Returned => NotReady::MissedTurn,
+                _ if policy.paused => NotReady::Paused,
+                _ if standing.position == 1 && event.side.lock().gate.at_capacity => {
+                    NotReady::Capacity
+                }
+                _ => NotReady::Position,
+            };
+            return Err(EnterRefusal::NotReady { reason, retry_after: standing.poll_after });
+        }
+        let claim = event.side.lock().gate.leased.get(&found.id).copied();
+        let pass_ttl = micros(policy.pass_ttl);
+        Ok(EnterStep::Ask(Box::new(EnterRequest {
+            event: event.id.clone(),
+            node: self.identity.node,
+            policy: gate_policy(&policy, now),
+            id: found.id,
+            claim,
+            free: policy.order == Order::Passthrough,
+            pass: self.pass_keys.sign(&event.id, found.id, now, pass_ttl),
+        })))
+    }
+
+    /// The store's answer to what [`Room::enter`] asked.
+    ///
+    /// # Errors
+    /// The turn had lapsed, or the store knows of none: the ticket is first in line again.
+    pub fn entered(
+        &self,
+        now: Micros,
+        request: &EnterRequest,
+        entry: Entry,
+    ) -> Result<Admission, EnterRefusal> {
+        let (pass, until, store_now) = match entry {
+            Entry::Granted { until, now } => (request.pass.clone(), until, now),
+            Entry::Again { pass, until, now } => (pass, until, now),
+            Entry::Over => {
+                self.note_entered(now, request);
+                return Err(EnterRefusal::Token(TokenRefusal::Gone(Some(Gone::Entered))));
+            }
+            Entry::Missed | Entry::NotCalled => {
+                self.to_the_front(now, request);
+                let reason = NotReady::MissedTurn;
+                return Err(EnterRefusal::NotReady { reason, retry_after: SOON });
+            }
+        };
+        self.note_entered(now, request);
+        Ok(Admission { pass, ttl_sec: until.since(store_now).as_secs().max(1) })
+    }
+
+    /// The store did not answer an enter in time; the visitor may ask again without harm.
+    pub fn enter_failed(&self, _now: Micros, _request: &EnterRequest) -> EnterRefusal {
+        EnterRefusal::Unavailable { retry_after: SOON }
+    }
+
+    /// The line forgets the ticket.
+    fn note_entered(&self, now: Micros, request: &EnterRequest) {
+        let Some(event) = self.event(request.event.as_str()) else { return };
+        let mut writer = event.line.write();
+        let mut side = event.side.lock();
+        let Some(view) = event.line.find(&request.id) else { return };
+        if view.state != State::Entered {
+            let key = TicketKey { arrival: view.moment, id: request.id };
+            self.remove(now, &event, &mut writer, &mut side, &key, Gone::Entered);
+        }
+    }
+
+    /// The node believed in a turn that the gate has not: the ticket is called again first.
+    fn to_the_front(&self, now: Micros, request: &EnterRequest) {
+        let Some(event) = self.event(request.event.as_str()) else { return };
+        {
+            let mut writer = event.line.write();
+            let mut side = event.side.lock();
+            let Some(view) = event.line.find(&request.id) else { return };
+            if !matches!(view.state, State::Called { .. }) {
+                return;
+            }
+            let late_grace = event.policy.load().late_grace;
+            writer.miss(&request.id, now.after(late_grace));
+            writer.give_back(&request.id);
+            side.gate.leased.remove(&request.id);
+            side.gate.returned.insert(TicketKey { arrival: view.moment, id: request.id });
+            self.record(now, &event, Kind::Returned, request.id, self.clock.tick(now));
+        }
+        self.schedule.at(now, &event);
+    }
+
+    /// What a pass says, and whether it still holds; `None` for what is no pass of ours.
+    pub fn pass(&self, now: Micros, pass: &str) -> Option<PassView> {
+        let claims = self.pass_keys.verify(pass)?;
+        Some(PassView {
+            ticket: claims.ticket()?,
+            event: claims.aud,
+            issued_at: claims.iat,
+            expires_at: claims.exp,
+            active: claims.exp > now.0 / 1_000_000,
+        })
+    }
+
+    /// The event of this name, for callers that have only text.
+    pub fn has_event(&self, event: &EventId) -> bool {
+        self.event(event.as_str()).is_some()
+    }
+}

@@ -1,0 +1,143 @@
+//! All events of the node, by name.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ahash::{AHashMap, RandomState};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::event::Event;
+use super::{Room, join};
+use crate::model::{EventId, Micros, Policy};
+
+const SHARDS: usize = 16;
+
+type Map = AHashMap<EventId, Arc<Event>>;
+
+/// Events by name. Reading takes no lock; a new event copies one of 16 maps of references.
+#[derive(Debug)]
+pub(super) struct Events {
+    shards: [ArcSwap<Map>; SHARDS],
+    hasher: RandomState,
+    /// Guards making and dropping; holds when events were forgotten, so that old tokens do not
+    /// bring them back.
+    making: Mutex<AHashMap<EventId, Micros>>,
+    count: AtomicUsize,
+    max: usize,
+}
+
+impl Events {
+    pub fn new(max: usize) -> Self {
+        Self {
+            shards: std::array::from_fn(|_| ArcSwap::default()),
+            hasher: RandomState::new(),
+            making: Mutex::default(),
+            count: AtomicUsize::new(0),
+            max,
+        }
+    }
+
+    fn shard(&self, name: &str) -> &ArcSwap<Map> {
+        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    }
+
+    pub fn get(&self, name: &str) -> Option<Arc<Event>> {
+        self.shard(name).load().get(name).map(Arc::clone)
+    }
+
+    /// The event, made by `make` if it is not there. `Err` when there are too many.
+    pub fn get_or_make(
+        &self,
+        id: &EventId,
+        unbounded: bool,
+        make: impl FnOnce() -> Event,
+    ) -> Result<Arc<Event>, join::TooMany> {
+        if let Some(event) = self.get(id.as_str()) {
+            return Ok(event);
+        }
+        let _making = self.making.lock();
+        let shard = self.shard(id.as_str());
+        if let Some(event) = shard.load().get(id) {
+            return Ok(Arc::clone(event));
+        }
+        if !unbounded && self.count.load(Ordering::Relaxed) >= self.max {
+            return Err(join::TooMany);
+        }
+        let event = Arc::new(make());
+        let mut map = Map::clone(&shard.load());
+        map.insert(id.clone(), Arc::clone(&event));
+        shard.store(Arc::new(map));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ok(event)
+    }
+
+    /// Takes an event out of the map. With `forgotten`, tokens issued until then are void.
+    pub fn remove(&self, id: &EventId, forgotten: Option<Micros>) {
+        let mut making = self.making.lock();
+        if let Some(at) = forgotten {
+            // As many names as events may exist: enough for every event to be forgotten once.
+            if making.len() < self.max {
+                making.insert(id.clone(), at);
+            }
+        }
+        let shard = self.shard(id.as_str());
+        let mut map = Map::clone(&shard.load());
+        if map.remove(id).is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            shard.store(Arc::new(map));
+        }
+    }
+
+    /// When the event was last forgotten on an operator's word.
+    pub fn forgotten(&self, id: &EventId) -> Option<Micros> {
+        self.making.lock().get(id).copied()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Event>> {
+        self.shards.iter().flat_map(|shard| shard.load().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Room {
+    /// The event called `name`, if it is there.
+    pub(super) fn event(&self, name: &str) -> Option<Arc<Event>> {
+        self.events.get(name)
+    }
+
+    /// The event, made with its policy if it is not there.
+    pub(super) fn event_or_make(
+        &self,
+        now: Micros,
+        id: &EventId,
+        unbounded: bool,
+    ) -> Result<Arc<Event>, join::TooMany> {
+        let made = || {
+            let policy = self.base_policy(id);
+            Event::new(id.clone(), policy, now, self.started, self.identity.fleet)
+        };
+        let event = self.events.get_or_make(id, unbounded, made)?;
+        Ok(event)
+    }
+
+    /// The policy an event has by configuration.
+    pub(super) fn base_policy(&self, id: &EventId) -> Policy {
+        let settings = self.settings.load();
+        settings.events.get(id).unwrap_or(&settings.defaults).clone()
+    }
+
+    pub(super) fn create_configured(&self, now: Micros) {
+        let names: Vec<_> = self.settings.load().events.keys().cloned().collect();
+        for id in names {
+            if let Ok(event) = self.event_or_make(now, &id, true) {
+                event.side.lock().configured = true;
+                self.schedule.at(now, &event);
+            }
+        }
+    }
+}

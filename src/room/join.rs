@@ -1,0 +1,240 @@
+//! A visitor asks for a place.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::answer::{Commit, Join, JoinRefusal, Joined};
+use super::event::{Event, Tally};
+use super::line::State;
+use super::side::Side;
+use super::status::Found;
+use super::{Room, line};
+use crate::model::gate::Turn;
+use crate::model::token::Claims;
+use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId};
+
+/// When it is worth trying again after something was full.
+const FULL_RETRY: Duration = Duration::from_secs(5);
+/// Before a lottery opens, arrivals are drawn from this long a time before the opening: 2^32 µs.
+const DRAW_SPAN: u64 = 1 << 32;
+
+/// As many events as may be are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooMany;
+
+impl Room {
+    /// Gives a place, or finds the one that the idempotency key names. Never waits.
+    ///
+    /// # Errors
+    /// See [`JoinRefusal`]; nothing was changed then.
+    pub fn join(&self, now: Micros, ask: &Join<'_>) -> Result<Joined, JoinRefusal> {
+        if ask.event.is_empty() {
+            return Err(JoinRefusal::MissingEvent);
+        }
+        let name = EventId::new(ask.event)?;
+        let id = match ask.key {
+            Some(key) => {
+                let (key_hash, body) = self.ticket_keys.key_and_body(&name, key, ask.user);
+                if !self.recent.agrees(key_hash, body) {
+                    return Err(JoinRefusal::Conflict);
+                }
+                self.ticket_keys.keyed_id(&name, key, ask.user)
+            }
+            None => TicketId::from_bytes(rand::random()),
+        };
+        loop {
+            let event = self.event_to_join(now, &name)?;
+            if let Some(joined) = self.join_event(now, &event, id, ask.key.is_some())? {
+                return Ok(joined);
+            }
+        }
+    }
+
+    fn event_to_join(&self, now: Micros, name: &EventId) -> Result<Arc<Event>, JoinRefusal> {
+        let event = match self.event(name.as_str()) {
+            Some(event) => event,
+            None if !self.settings.load().create_on_demand => {
+                return Err(JoinRefusal::EventNotFound);
+            }
+            None => self.event_or_make(now, name, false).map_err(|TooMany| {
+                JoinRefusal::Full { what: "the number of events", retry_after: FULL_RETRY }
+            })?,
+        };
+        let policy = event.policy.load();
+        if policy.order == Order::Reject || Event::is_closed(&policy, now) {
+            return Err(JoinRefusal::EventClosed);
+        }
+        drop(policy);
+        Ok(event)
+    }
+
+    /// `None` when the event was dropped for being empty in the meantime.
+    fn join_event(
+        &self,
+        now: Micros,
+        event: &Arc<Event>,
+        id: TicketId,
+        keyed: bool,
+    ) -> Result<Option<Joined>, JoinRefusal> {
+        let policy = event.policy.load();
+        if keyed {
+            match event.line.find_prefix(&id) {
+                Some(known) if known != id => return Err(JoinRefusal::Conflict),
+                Some(_) => {
+                    if let Some(replayed) = self.replay(now, event, id) {
+                        return Ok(Some(replayed));
+                    }
+                }
+                None => {}
+            }
+        }
+        let full = |what| JoinRefusal::Full { what, retry_after: FULL_RETRY };
+        if event.line.waiting() >= u64::from(policy.max_waiting) {
+            return Err(full("the line"));
+        }
+        self.journal.admit().map_err(|_| full("the journal"))?;
+        let mut writer = event.line.write();
+        let mut side = event.side.lock();
+        if side.retired {
+            return Ok(None);
+        }
+        // The stamp is taken under the lock, so that places on one node are given in its order.
+        let stamp = self.clock.tick(now);
+        let arrival = if Event::is_before_draw(&policy, now) {
+            self.drawn(event, &policy, id, stamp)
+        } else {
+            stamp
+        };
+        match writer.join(&id, arrival, now) {
+            line::Joined::New | line::Joined::Moved | line::Joined::Known => {}
+            line::Joined::Gone(..) => return Ok(None),
+        }
+        let (lane, seq) = self.record(now, event, Kind::Joined, id, arrival);
+        side.joined_at = now;
+        if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, id) {
+            writer.call(&id, turn.until);
+        }
+        drop(side);
+        drop(writer);
+        Tally::add(&event.tally.joined);
+        let token = self.token(event, id, arrival);
+        let found = Found::of(event, &id, now).ok_or_else(|| full("the line"))?;
+        let standing = self.standing(now, &found);
+        self.schedule_after_join(now, event, &standing, id);
+        Ok(Some(Joined { token, standing, commit: Commit { lane, seq } }))
+    }
+
+    fn schedule_after_join(
+        &self,
+        now: Micros,
+        event: &Event,
+        standing: &super::answer::Standing,
+        id: TicketId,
+    ) {
+        let soon = now.after(super::tick::PERIOD_MAX);
+        let scheduled = {
+            let mut side = event.side.lock();
+            if !standing.ready {
+                side.promise(now, id, Duration::from_secs(standing.eta.likely));
+            }
+            side.gate.due != Micros(0) && side.gate.due <= soon
+        };
+        // An event at rest looks again late; somebody waits now, or spent a turn put aside.
+        if !scheduled {
+            self.schedule.at(if standing.ready { soon } else { now }, event);
+        }
+    }
+
+    /// The place that a repeated join has already: also after entering, so that a lost answer costs
+    /// nobody anything. `None` when it was left or expired: joining again is a new place then.
+    fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId) -> Option<Joined> {
+        let found = Found::of(event, &id, now)?;
+        if matches!(found.state, State::Left | State::Expired) {
+            return None;
+        }
+        let standing = self.standing(now, &found);
+        let commit = Commit { lane: id.partition(self.journal.partitions()), seq: 0 };
+        Some(Joined { token: self.token(event, id, found.moment), standing, commit })
+    }
+
+    /// A turn in the join's own answer, when nobody waits and one was put aside for that.
+    fn instant_turn(
+        &self,
+        now: Micros,
+        event: &Event,
+        policy: &Policy,
+        side: &mut Side,
+        id: TicketId,
+    ) -> Option<Turn> {
+        let until = now.after(policy.ready_ttl);
+        if policy.order == Order::Passthrough {
+            return Some(Turn { id, until });
+        }
+        let gate = &mut side.gate;
+        let free = gate.lease > 0
+            && now < gate.lease_until
+            && !policy.paused
+            && Event::is_open(policy, now)
+            && event.line.waiting() == 1
+            && gate.returned.is_empty();
+        if !free {
+            return None;
+        }
+        gate.lease -= 1;
+        let turn = Turn { id, until };
+        gate.leased.insert(id, turn);
+        Some(turn)
+    }
+
+    /// The place drawn for a visitor who came before the opening: even over the time before it, and
+    /// after `stamp`'s own removal marks if the visitor had left before.
+    fn drawn(&self, event: &Event, policy: &Policy, id: TicketId, stamp: Micros) -> Micros {
+        let Some(opens) = policy.opens else { return stamp };
+        let removed = event.line.find(&id).filter(|view| view.state.is_gone());
+        let low = opens.0.saturating_sub(DRAW_SPAN).max(removed.map_or(0, |view| view.moment.0 + 1));
+        let span = opens.0.saturating_sub(low).max(1);
+        let draw = self.ticket_keys.draw(&event.id, &id);
+        Micros(low + (u128::from(draw) * u128::from(span) >> 64) as u64)
+    }
+
+    /// Appends a record to the journal.
+    pub(super) fn record(
+        &self,
+        now: Micros,
+        event: &Event,
+        kind: Kind,
+        id: TicketId,
+        at: Micros,
+    ) -> (u16, u64) {
+        self.journal.append(now, &event.id, Record { kind, id, at })
+    }
+
+    fn token(&self, event: &Event, id: TicketId, arrival: Micros) -> String {
+        self.ticket_keys.sign(&Claims {
+            event: event.id.as_str(),
+            id,
+            arrival,
+            node: self.identity.node,
+            epoch: self.identity.epoch,
+        })
+    }
+
+    /// Whether anything may be believed of a token: not so when it was issued before its event was
+    /// forgotten on an operator's word.
+    pub(super) fn is_void(&self, claims: &Claims<'_>) -> bool {
+        let Ok(name) = EventId::new(claims.event) else { return true };
+        self.events.forgotten(&name).is_some_and(|at| claims.arrival <= at)
+    }
+
+    /// Events held.
+    pub fn events_held(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Joins since the start.
+    pub fn joined(&self) -> u64 {
+        let events = self.events.all();
+        events.iter().map(|event| event.tally.joined.load(Ordering::Relaxed)).sum()
+    }
+}

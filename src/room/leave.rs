@@ -1,0 +1,127 @@
+//! A visitor goes, for good or perhaps only to refresh the page.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::{Event, Tally};
+use super::line::{LineWriter, State};
+use super::side::Side;
+use super::{Room, join};
+use crate::model::token::{self, Claims};
+use crate::model::{EventId, Gone, Kind, Micros, TicketKey};
+
+impl Room {
+    /// Removes the ticket. Also fine for one that nobody knows: the removal is remembered, so that
+    /// no node puts it back.
+    pub fn leave(&self, now: Micros, token: &str) {
+        let mut buffer = token::buffer();
+        let Some(claims) = self.ticket_keys.verify(token, &mut buffer) else { return };
+        let Some(event) = self.event_of(now, &claims) else { return };
+        let mut writer = event.line.write();
+        let mut side = event.side.lock();
+        let known = event.line.find(&claims.id);
+        if known.as_ref().is_some_and(|view| view.state.is_gone()) {
+            return;
+        }
+        let key = TicketKey { arrival: claims.arrival, id: claims.id };
+        self.remove(now, &event, &mut writer, &mut side, &key, Gone::Left);
+    }
+
+    /// Marks the ticket as leaving; a poll within the grace undoes it. Answers the grace.
+    pub fn leave_softly(&self, now: Micros, token: &str) -> Duration {
+        let mut buffer = token::buffer();
+        let known = self.ticket_keys.verify(token, &mut buffer).and_then(|claims| {
+            let event = self.event(claims.event)?;
+            event.line.find(&claims.id).filter(|view| !view.state.is_gone())?;
+            Some((event, claims.id))
+        });
+        let Some((event, id)) = known else { return self.settings.load().defaults.leave_grace };
+        let grace = event.policy.load().leave_grace;
+        let mut writer = event.line.write();
+        if writer.set_leaving(&id, true) {
+            let until = now.after(grace);
+            let mut side = event.side.lock();
+            side.leaving.start(id, until);
+            self.record(now, &event, Kind::Leaving, id, self.clock.tick(now));
+            let due = side.gate.due;
+            drop(side);
+            if due > until {
+                self.schedule.at(until, &event);
+            }
+        }
+        grace
+    }
+
+    /// The event a believed token is for, made anew if it was dropped for being empty.
+    fn event_of(&self, now: Micros, claims: &Claims<'_>) -> Option<Arc<Event>> {
+        if self.is_void(claims) {
+            return None;
+        }
+        match self.event(claims.event) {
+            Some(event) => Some(event),
+            None => {
+                let name = EventId::new(claims.event).ok()?;
+                self.event_or_make(now, &name, true).map_err(|join::TooMany| ()).ok()
+            }
+        }
+    }
+
+    /// Removes a ticket from the line and from everything beside it, and gives its turn back.
+    pub(super) fn remove(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        key: &TicketKey,
+        why: Gone,
+    ) {
+        // A removal is later than the arrival it removes, whatever the clocks say.
+        let at = self.clock.tick(now).max(key.arrival);
+        let before = event.line.find(&key.id);
+        writer.remove(&key.id, at, why);
+        self.record(now, event, why.kind(), key.id, at);
+        let arrival = before.as_ref().map_or(key.arrival, |view| view.moment);
+        side.forget(&TicketKey { arrival, id: key.id });
+        if why == Gone::Entered {
+            side.gate.leased.remove(&key.id);
+            Tally::add(&event.tally.entered);
+            return;
+        }
+        Tally::add(&event.tally.left);
+        side.departures = side.departures.saturating_add(1);
+        if before.is_some_and(|view| matches!(view.state, State::Called { .. })) {
+            side.gate.given_back.push(key.id);
+        }
+    }
+
+    /// Removes a ticket that nobody polled for in time.
+    pub(super) fn expire(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        key: &TicketKey,
+    ) {
+        self.remove(now, event, writer, side, key, Gone::Expired);
+    }
+
+    /// Removes what left softly and did not come back.
+    pub(super) fn end_soft_leaves(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+    ) {
+        while let Some(id) = side.leaving.pop(now) {
+            let Some(view) = event.line.find(&id) else { continue };
+            if view.leaving && !view.state.is_gone() {
+                let key = TicketKey { arrival: view.moment, id };
+                self.remove(now, event, writer, side, &key, Gone::Left);
+            }
+        }
+    }
+}
+

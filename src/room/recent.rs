@@ -1,0 +1,55 @@
+//! A window of recent idempotency keys, to notice one key used for two events.
+//!
+//! The same key with another body of the same event is noticed by the ticket id itself, for as long
+//! as the ticket is known. Across events there is no common id, so a fixed table remembers the last
+//! keys: 1 MiB, no lock, newer keys overwrite older ones.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SLOTS: usize = 1 << 17;
+
+/// The window.
+pub struct RecentKeys {
+    slots: Box<[AtomicU64]>,
+}
+
+impl RecentKeys {
+    /// An empty window.
+    pub fn new() -> Self {
+        Self { slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Notes that `key` came with `body`; answers `false` when it lately came with another body.
+    pub fn agrees(&self, key: u64, body: u32) -> bool {
+        let slot = &self.slots[key as usize % SLOTS];
+        let mine = (key >> 32) << 32 | u64::from(body);
+        let seen = slot.load(Ordering::Relaxed);
+        if seen >> 32 == mine >> 32 && seen != 0 {
+            return seen == mine;
+        }
+        slot.store(mine, Ordering::Relaxed);
+        true
+    }
+}
+
+impl std::fmt::Debug for RecentKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RecentKeys")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_with_another_body_is_noticed_and_others_are_not_disturbed() {
+        let recent = RecentKeys::new();
+        let key = 7 << 40 | 3;
+        assert!(recent.agrees(key, 1));
+        assert!(recent.agrees(key, 1), "a replay");
+        assert!(!recent.agrees(key, 2));
+        assert!(recent.agrees(9 << 40 | 3, 2), "another key in the same slot takes it over");
+        assert!(recent.agrees(key, 2), "a forgotten key is new");
+    }
+}

@@ -1,0 +1,137 @@
+//! What an event keeps beside its line: the node's view of the gate, soft leaves, measurements.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ahash::AHashMap;
+
+use super::eta::Measured;
+use crate::model::gate::Turn;
+use crate::model::{Micros, PolicyPatch, TicketId, TicketKey};
+
+/// How many waits are sampled at once to compare what was promised with what came.
+const PROMISES_MAX: usize = 256;
+
+/// One event's side. Plain data under one lock.
+#[derive(Debug)]
+pub(super) struct Side {
+    pub gate: LocalGate,
+    pub leaving: Leaving,
+    pub measured: Option<Measured>,
+    /// Departures since the last note to `measured`.
+    pub departures: u32,
+    /// When somebody last joined.
+    pub joined_at: Micros,
+    /// Until when a lower rate is told as the reason of a longer wait.
+    pub rate_lowered_until: Micros,
+    /// Until when returned visitors are told as the reason.
+    pub returned_until: Micros,
+    /// The override set at run time.
+    pub patch: Option<PolicyPatch>,
+    /// Named in the configuration: never dropped for being empty.
+    pub configured: bool,
+    /// Taken out of the map for being empty: whoever finds this set looks the event up again.
+    pub retired: bool,
+    promises: AHashMap<TicketId, (Micros, Duration)>,
+}
+
+/// What this node knows of the gate, and what it has yet to tell it.
+#[derive(Debug, Default)]
+pub(super) struct LocalGate {
+    pub version: u64,
+    pub serial: u64,
+    /// A request is on its way.
+    pub asking: bool,
+    /// When to ask next.
+    pub due: Micros,
+    /// Turns that may be given to visitors who come while nobody waits, and until when.
+    pub lease: u32,
+    pub lease_until: Micros,
+    /// Turns given out of the lease that the gate has not confirmed.
+    pub leased: AHashMap<TicketId, Turn>,
+    /// Turns to give back.
+    pub given_back: Vec<TicketId>,
+    /// Missed their turn and came back: first in line, in the line's order.
+    pub returned: BTreeSet<TicketKey>,
+    /// Micro-turns in the bucket, and when that was so.
+    pub level: i64,
+    pub level_at: Micros,
+    /// Visitors inside and open turns, as of the last word.
+    pub active: u32,
+    pub open_turns: u32,
+    /// The last word said that the active cap leaves no room.
+    pub at_capacity: bool,
+}
+
+impl Side {
+    pub fn new(now: Micros) -> Self {
+        Self {
+            gate: LocalGate::default(),
+            leaving: Leaving::default(),
+            measured: None,
+            departures: 0,
+            joined_at: now,
+            rate_lowered_until: Micros(0),
+            returned_until: Micros(0),
+            patch: None,
+            configured: false,
+            retired: false,
+            promises: AHashMap::new(),
+        }
+    }
+
+    /// Remembers what a visitor was promised, for a sample of visitors.
+    pub fn promise(&mut self, now: Micros, id: TicketId, wait: Duration) {
+        if self.promises.len() < PROMISES_MAX {
+            self.promises.insert(id, (now, wait));
+        }
+    }
+
+    /// A sampled visitor's turn came: the promised and the real wait.
+    pub fn kept(&mut self, now: Micros, id: &TicketId) -> Option<(Duration, Duration)> {
+        let (since, promised) = self.promises.remove(id)?;
+        Some((promised, now.since(since)))
+    }
+
+    /// A ticket is gone from the line: nothing of it stays here.
+    pub fn forget(&mut self, key: &TicketKey) {
+        self.leaving.cancel(&key.id);
+        self.promises.remove(&key.id);
+        self.gate.returned.remove(key);
+    }
+}
+
+/// Soft leaves by when their grace ends.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    by_id: AHashMap<TicketId, Micros>,
+    by_time: BTreeSet<(Micros, TicketId)>,
+}
+
+impl Leaving {
+    pub fn start(&mut self, id: TicketId, until: Micros) {
+        self.cancel(&id);
+        self.by_id.insert(id, until);
+        self.by_time.insert((until, id));
+    }
+
+    pub fn cancel(&mut self, id: &TicketId) {
+        if let Some(until) = self.by_id.remove(id) {
+            self.by_time.remove(&(until, *id));
+        }
+    }
+
+    /// Takes out the earliest whose grace is over.
+    pub fn pop(&mut self, now: Micros) -> Option<TicketId> {
+        let &(until, id) = self.by_time.first()?;
+        if until > now {
+            return None;
+        }
+        self.cancel(&id);
+        Some(id)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}

@@ -1,0 +1,227 @@
+//! Where a visitor stands: the path that a hundred thousand people refresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answer::{Eta, Phase, Standing, TokenRefusal};
+use super::event::Event;
+use super::line::State;
+use super::{Room, polling};
+use crate::model::token::{self, Claims};
+use crate::model::{EventId, Gone, Kind, Micros, Order, TicketId, TicketKey};
+
+/// A visitor who asks again this soon gets the same bytes again. Less than any interval that
+/// visitors are told.
+const REPEATED_WITHIN: Duration = Duration::from_millis(300);
+
+/// A ticket that a token showed, as it was at that moment.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Names the answer, when the visitor polls sooner than told and may be answered as before.
+    pub repeat: Option<Repeat>,
+    pub(super) event: Arc<Event>,
+    pub(super) id: TicketId,
+    pub(super) state: State,
+    /// The arrival, or when the ticket was removed.
+    pub(super) moment: Micros,
+    /// The place, when waiting.
+    pub(super) place: Option<u64>,
+    pub(super) leaving: bool,
+}
+
+/// Names an answer: the same ticket in the same state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Repeat {
+    /// The ticket.
+    pub id: TicketId,
+    /// Its state, as a number.
+    pub state: u64,
+}
+
+impl Found {
+    /// Looks a ticket up and notes the visit. No lock.
+    pub(super) fn of(event: &Arc<Event>, id: &TicketId, now: Micros) -> Option<Self> {
+        let look = event.line.look(id, now)?;
+        let repeated = look.state == State::Waiting
+            && look.previous_seen.is_some_and(|seen| now.since(seen) < REPEATED_WITHIN);
+        Some(Self {
+            repeat: repeated.then_some(Repeat { id: *id, state: 0 }),
+            event: Arc::clone(event),
+            id: *id,
+            state: look.state,
+            moment: look.moment,
+            place: look.place,
+            leaving: look.leaving,
+        })
+    }
+}
+
+impl Room {
+    /// Verifies the token, finds the ticket, notes that it was polled. No lock and no store, unless
+    /// the visit itself changes something: a ticket nobody knew is put back at its place, a soft
+    /// leave is undone, a missed turn's owner is back.
+    ///
+    /// # Errors
+    /// The token shows nothing, or a place that is gone.
+    pub fn look(&self, now: Micros, token: &str) -> Result<Found, TokenRefusal> {
+        let mut buffer = token::buffer();
+        let claims = self.ticket_keys.verify(token, &mut buffer).ok_or(TokenRefusal::NotFound)?;
+        let found = match self.event(claims.event) {
+            Some(event) => Found::of(&event, &claims.id, now),
+            None => None,
+        };
+        let found = match found {
+            Some(found) => found,
+            None => self.put_back(now, &claims)?,
+        };
+        match found.state {
+            State::Waiting | State::Returned if !found.leaving && !self.lets_all(&found) => Ok(found),
+            State::Entered => Ok(found),
+            State::Left => Err(TokenRefusal::Gone(Some(Gone::Left))),
+            State::Expired => Err(TokenRefusal::Gone(Some(Gone::Expired))),
+            State::Called { until } if until > now && !found.leaving => Ok(found),
+            _ => self.revive(now, found),
+        }
+    }
+
+    fn lets_all(&self, found: &Found) -> bool {
+        found.event.policy.load().order == Order::Passthrough
+    }
+
+    /// Where a ticket that was just looked up stands. No lock.
+    pub fn standing(&self, now: Micros, found: &Found) -> Standing {
+        let event = &found.event;
+        let policy = event.policy.load();
+        let total_waiting = event.line.waiting();
+        let (polling_min, polling_max) = self.settings.load().polling;
+        let polls = polling::Polls {
+            min: polling_min,
+            max: polling_max.min(policy.heartbeat_ttl / 3).max(polling_min),
+            salt: found.id.as_u128() as u64 ^ now.0,
+        };
+        let mut standing = Standing {
+            phase: Phase::Waiting,
+            position: 0,
+            total_waiting,
+            waited: now.since(found.moment),
+            eta: Eta::default(),
+            ready: false,
+            enter_within: None,
+            poll_after: polls.soon(),
+            reason: None,
+            degraded: self.is_degraded(),
+        };
+        match found.state {
+            State::Called { until } => {
+                standing.ready = true;
+                standing.enter_within = Some(until.since(now));
+            }
+            State::Entered => {
+                standing.phase = Phase::Entered;
+                standing.waited = Duration::ZERO;
+                standing.poll_after = polls.late();
+            }
+            State::Waiting if Event::is_before_draw(&policy, now) => {
+                // Nobody has a place before the draw: the last one is the honest bound.
+                standing.position = total_waiting.max(1);
+                standing.eta = event.forecast.at(standing.position);
+                standing.reason = Some(super::answer::WaitReason::Calculating);
+                standing.poll_after = polls.after(event.forecast.at(1).likely);
+            }
+            _ => {
+                standing.position = found.place.unwrap_or(1).max(1);
+                standing.eta = event.forecast.at(standing.position);
+                standing.reason = event.reason();
+                standing.poll_after = polls.after(standing.eta.likely);
+            }
+        }
+        standing
+    }
+
+    /// A valid token that nobody knows and nobody removed: the visitor's proof is all that is left
+    /// of the place, and it is enough (I1).
+    fn put_back(&self, now: Micros, claims: &Claims<'_>) -> Result<Found, TokenRefusal> {
+        if self.is_void(claims) {
+            return Err(TokenRefusal::NotFound);
+        }
+        let name = EventId::new(claims.event).map_err(|_| TokenRefusal::NotFound)?;
+        let ttl = match self.event(claims.event) {
+            Some(event) => event.policy.load().ticket_ttl,
+            None => self.base_policy(&name).ticket_ttl,
+        };
+        // Removals are remembered for `ticket_ttl`: of an older ticket nobody can tell.
+        if now.since(claims.arrival) > ttl {
+            return Err(TokenRefusal::Gone(None));
+        }
+        self.clock.observe(claims.arrival, now, self.identity.skew_max);
+        loop {
+            let event = self
+                .event_or_make(now, &name, true)
+                .map_err(|_| TokenRefusal::NotFound)?;
+            {
+                let mut writer = event.line.write();
+                let mut side = event.side.lock();
+                if side.retired {
+                    continue;
+                }
+                side.joined_at = now;
+                if matches!(
+                    writer.join(&claims.id, claims.arrival, now),
+                    super::line::Joined::New | super::line::Joined::Moved
+                ) {
+                    self.record(now, &event, Kind::Joined, claims.id, claims.arrival);
+                }
+            }
+            self.schedule.at(now, &event);
+            return Found::of(&event, &claims.id, now).ok_or(TokenRefusal::NotFound);
+        }
+    }
+
+    /// The visit changes something: a soft leave is undone, a missed or lapsed turn's owner comes
+    /// back to the front, a line that was opened to all lets its people through.
+    fn revive(&self, now: Micros, found: Found) -> Result<Found, TokenRefusal> {
+        let event = Arc::clone(&found.event);
+        let policy = event.policy.load();
+        {
+            let mut writer = event.line.write();
+            let mut side = event.side.lock();
+            let Some(view) = event.line.find(&found.id) else {
+                return Err(TokenRefusal::NotFound);
+            };
+            if view.leaving {
+                writer.set_leaving(&found.id, false);
+                side.leaving.cancel(&found.id);
+                self.record(now, &event, Kind::Seen, found.id, self.clock.tick(now));
+            }
+            let key = TicketKey { arrival: view.moment, id: found.id };
+            match view.state {
+                _ if view.state.is_gone() => {}
+                State::Called { until } if until > now => {}
+                _ if policy.order == Order::Passthrough => {
+                    writer.call(&found.id, now.after(policy.ready_ttl));
+                    side.gate.returned.remove(&key);
+                }
+                State::Called { until } | State::Missed { until } => {
+                    if matches!(view.state, State::Called { .. }) {
+                        writer.miss(&found.id, until.after(policy.late_grace));
+                    } else if until <= now {
+                        self.expire(now, &event, &mut writer, &mut side, &key);
+                        return Err(TokenRefusal::Gone(Some(Gone::Expired)));
+                    }
+                    writer.give_back(&found.id);
+                    side.gate.returned.insert(key);
+                    side.returned_until = now.after(super::tick::REASON_TOLD);
+                    self.record(now, &event, Kind::Returned, found.id, self.clock.tick(now));
+                }
+                _ => {}
+            }
+        }
+        self.schedule.at(now, &event);
+        let found = Found::of(&event, &found.id, now).ok_or(TokenRefusal::NotFound)?;
+        match found.state {
+            State::Left => Err(TokenRefusal::Gone(Some(Gone::Left))),
+            State::Expired => Err(TokenRefusal::Gone(Some(Gone::Expired))),
+            _ => Ok(found),
+        }
+    }
+}
