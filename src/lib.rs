@@ -7,8 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod journal;
 pub mod model;
 pub mod room;
 pub mod store;
+pub mod telemetry;
