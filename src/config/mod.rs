@@ -14,6 +14,8 @@ mod schema;
 mod secret;
 mod show;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod types;
 mod watch;

@@ -24,6 +24,16 @@ pub fn parts(path: &[&str]) -> Vec<String> {
     path.iter().map(|&part| part.to_owned()).collect()
 }
 
+/// A value for show. One with an `@` may be a URL that holds a password.
+fn shown_value(value: &Value) -> String {
+    let text = value.to_string();
+    if text.contains('@') {
+        HIDDEN.to_owned()
+    } else {
+        text
+    }
+}
+
 impl Reader<'_> {
     /// The value at `section.key`, or `default` when there is none or it is no use.
     pub fn take<T>(
@@ -39,7 +49,7 @@ impl Reader<'_> {
         read(&leaf.value).unwrap_or_else(|allowed| {
             let given = Given {
                 field: field.to_owned(),
-                value: Some(leaf.value.to_string()),
+                value: Some(shown_value(&leaf.value)),
                 origin: leaf.origin.clone(),
             };
             self.wrong.insert(field.to_owned());
@@ -106,7 +116,7 @@ impl Reader<'_> {
     pub fn shown(&self, field: &str) -> Given {
         let path: Vec<String> = field.split('.').map(str::to_owned).collect();
         let value = match self.written.leaves.get(&path) {
-            Some(leaf) => Some(leaf.value.to_string()),
+            Some(leaf) => Some(shown_value(&leaf.value)),
             None => super::show::default_text(field),
         };
         self.given(&path, None, value)

@@ -13,8 +13,8 @@ use super::reader::{HIDDEN, Reader, parts};
 use super::secret::Secret;
 use super::tree::{Value, Written, dotted};
 use super::types::{
-    Ack, Admin, Config, Cors, Events, Fleet, Fsync, Journal, KeySet, Limits, Log, Polling,
-    Redis, RedisMode, Server, Store, StoreKind,
+    Ack, Admin, Config, Cors, Events, Fleet, Fsync, Journal, KeySet, Limits, Log, Polling, Redis,
+    RedisMode, Server, Store, StoreKind,
 };
 use crate::model::policy::{POLICY_FIELDS, PolicyMistake};
 use crate::model::{EventId, NodeId, Policy, PolicyPatch};

@@ -74,30 +74,45 @@ pub enum Place {
     Table,
     /// A value.
     Leaf,
-    /// Nothing of ours; the nearest known name is this.
-    Unknown(Option<&'static str>),
+    /// Nothing of ours: the part at `at` is not known, the nearest known name is this.
+    Unknown {
+        at: usize,
+        nearest: Option<&'static str>,
+    },
 }
 
 /// What stands at `path`, which has at least one part. Event ids and key names are not judged here.
 pub fn place(path: &[String]) -> Place {
     let (section, rest) = (path[0].as_str(), &path[1..]);
     let Some(&(_, keys)) = SECTIONS.iter().find(|(name, _)| *name == section) else {
-        return Place::Unknown(nearest(section, SECTIONS.map(|(name, _)| name)));
+        return Place::Unknown {
+            at: 0,
+            nearest: nearest(section, SECTIONS.map(|(name, _)| name)),
+        };
     };
-    let known = |key: &str, keys: &[&'static str]| {
-        if keys.contains(&key) {
+    let known = |keys: &[&'static str]| {
+        let at = path.len() - 1;
+        if keys.contains(&path[at].as_str()) {
             Place::Leaf
         } else {
-            Place::Unknown(nearest(key, keys.to_vec()))
+            Place::Unknown {
+                at,
+                nearest: nearest(&path[at], keys.iter().copied()),
+            }
         }
     };
-    match (section, rest) {
-        (_, []) | ("event", [_]) => Place::Table,
-        ("event", [_, field]) => known(field, &POLICY_FIELDS),
-        ("keys", [table]) if KEY_TABLES.contains(&table.as_str()) => Place::Table,
-        ("keys", [table, _]) if KEY_TABLES.contains(&table.as_str()) => Place::Leaf,
-        ("keys", [key]) => known(key, &["active", KEY_TABLES[0], KEY_TABLES[1]]),
-        (_, [key]) => known(key, keys),
-        _ => Place::Unknown(None),
+    let key_table = |table: &String| section == "keys" && KEY_TABLES.contains(&table.as_str());
+    match rest {
+        [] => Place::Table,
+        [_] if section == "event" => Place::Table,
+        [_, _] if section == "event" => known(&POLICY_FIELDS),
+        [table] if key_table(table) => Place::Table,
+        [table, _] if key_table(table) => Place::Leaf,
+        [_] if section == "keys" => known(&["active", KEY_TABLES[0], KEY_TABLES[1]]),
+        [_] => known(keys),
+        [..] => Place::Unknown {
+            at: path.len() - 1,
+            nearest: None,
+        },
     }
 }

@@ -191,15 +191,14 @@ impl Written {
                 return;
             }
             Place::Table => Why::Allowed("a table of keys".to_owned()),
-            Place::Unknown(nearest) => {
-                let sibling = |name: &str| {
+            Place::Unknown { at, nearest } => {
+                let meant = |name: &str| {
                     let mut path = path.clone();
-                    path.pop();
-                    path.push(name.to_owned());
+                    path[at] = name.to_owned();
                     dotted(&path)
                 };
                 Why::Unknown {
-                    nearest: nearest.map(sibling),
+                    nearest: nearest.map(meant),
                 }
             }
         };
