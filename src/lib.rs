@@ -6,6 +6,7 @@
 //! `model`, `clock` and `telemetry` import nothing of ours. `tests/tidy` holds this true.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod app;
 pub mod cli;
