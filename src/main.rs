@@ -1,1 +1,50 @@
-fn main() {}
+//! Arguments → configuration → logs → runtime → the application → exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use tidegate::cli::{Cli, Command, EXIT_USAGE};
+use tidegate::config::{Config, Sources, environment};
+use tidegate::{app, telemetry};
+
+fn main() -> ExitCode {
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let sources = cli.sources(environment());
+    let config = match sources.load() {
+        Ok(config) => config,
+        Err(mistakes) => return told(&format!("tidegate: {mistakes}\n"), EXIT_USAGE),
+    };
+    match cli.command {
+        Command::Check => check(&config),
+        Command::Serve => match serve(config, sources) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => told(&format!("tidegate: {error}\n"), 1),
+        },
+    }
+}
+
+fn check(config: &Config) -> ExitCode {
+    // A reader that closed the pipe has seen enough.
+    let _ = std::io::stdout().write_all(config.to_toml().as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn serve(config: Config, sources: Sources) -> Result<(), Box<dyn std::error::Error>> {
+    let log = telemetry::logging::start(&config.log.level, config.log.format)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = config.server.workers {
+        runtime.worker_threads(workers.get());
+    }
+    Ok(runtime
+        .enable_all()
+        .build()?
+        .block_on(app::run(config, sources, log))?)
+}
+
+fn told(text: &str, code: u8) -> ExitCode {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(code)
+}

@@ -101,7 +101,18 @@ impl PolicyPatch {
 
     /// `base` with this change, or everything that is wrong with the outcome.
     pub fn apply(&self, base: &Policy) -> Result<Policy, Vec<PolicyMistake>> {
-        let policy = Policy {
+        let policy = self.over(base);
+        let mistakes = policy.check();
+        if mistakes.is_empty() {
+            Ok(policy)
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// `base` with this change, whatever it is worth: see [`Policy::check`].
+    pub fn over(&self, base: &Policy) -> Policy {
+        Policy {
             rate: self.rate.unwrap_or(base.rate),
             burst: self.burst.unwrap_or(base.burst),
             max_active: self.max_active.unwrap_or(base.max_active),
@@ -117,12 +128,6 @@ impl PolicyPatch {
             opens: self.opens.unwrap_or(base.opens),
             closes: self.closes.unwrap_or(base.closes),
             paused: self.paused.unwrap_or(base.paused),
-        };
-        let mistakes = policy.check();
-        if mistakes.is_empty() {
-            Ok(policy)
-        } else {
-            Err(mistakes)
         }
     }
 }

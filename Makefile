@@ -1,0 +1,40 @@
+# The verbs of this repository. CI runs the same ones: see .ci/run.
+
+.PHONY: help run build test bench lint fmt check-licenses docker-replay clean
+.DEFAULT_GOAL := help
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## serve with config.toml
+	cargo run --locked
+
+build: ## the release binary, target/release/tidegate
+	cargo build --locked --release
+
+test: ## every test; says what is missing to run them
+	.ci/need test
+	cargo test --locked
+
+bench: ## every benchmark
+	cargo bench --locked
+
+lint: ## format, clippy, dependencies, documentation; warnings are errors
+	.ci/need lint
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	.ci/dependencies
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+
+fmt: ## format the sources
+	cargo fmt
+
+check-licenses: ## the licenses of all dependencies
+	.ci/need lint
+	cargo deny --locked check licenses
+
+docker-replay: ## the Dockerfile's build stage, without an engine
+	deploy/replay-dockerfile
+
+clean: ## what cargo built
+	cargo clean

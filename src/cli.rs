@@ -1,0 +1,111 @@
+//! The command line.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use crate::config::Sources;
+
+/// The exit code of bad usage and bad configuration: `EX_USAGE` of sysexits(3).
+pub const EXIT_USAGE: u8 = 64;
+
+/// Read when `--config` is not given and it exists.
+const DEFAULT_FILE: &str = "config.toml";
+
+const VERSION_LINE: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("TIDEGATE_COMMIT"),
+    ", built ",
+    env!("TIDEGATE_BUILT"),
+    ")"
+);
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate                                     serve, with config.toml if there is one
+  tidegate --config /etc/tidegate.toml         serve with this file
+  tidegate --set server.listen=0.0.0.0:8000    serve, with one setting on top
+  tidegate --set 'event.\"evt.2026\".rate=250'   the policy of one event
+  TIDEGATE__DEFAULTS__RATE=500 tidegate check  what all of it comes to
+
+A setting is taken from --set, else the environment (TIDEGATE__SECTION__KEY), else the file, else
+the built-in default. SIGHUP or a change of the file reloads policies, limits, polling and the log
+level. Bad usage and bad configuration exit 64 before anything else happens.";
+
+/// A waiting room in one binary
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version = VERSION_LINE, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do
+    #[arg(value_enum, default_value_t)]
+    pub command: Command,
+
+    /// The configuration file [default: config.toml, if it exists]
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+
+    /// A setting over file and environment; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Command {
+    /// Open the doors
+    #[default]
+    Serve,
+    /// Print the resolved configuration as TOML, secrets hidden
+    Check,
+}
+
+impl Cli {
+    /// The process's arguments; or, when they ask for help or make no sense, the code to exit with
+    /// after the text was printed.
+    pub fn read() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| {
+            // Nobody is left to hear of a closed pipe.
+            let _ = error.print();
+            if error.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            }
+        })
+    }
+
+    /// Where the configuration is written, with `env` as the environment.
+    pub fn sources(&self, env: impl IntoIterator<Item = (String, String)>) -> Sources {
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| Path::exists(file));
+        Sources::new(self.config.clone().or_else(default), env, self.set.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_and_settings_add_up_on_both_sides_of_the_command() {
+        let bare = Cli::try_parse_from(["tidegate"]).unwrap();
+        assert_eq!((bare.command, bare.set.len()), (Command::Serve, 0));
+        let words = [
+            "tidegate",
+            "--set",
+            "log.level=warn",
+            "check",
+            "--set",
+            "fleet.size=1",
+        ];
+        let both = Cli::try_parse_from(words).unwrap();
+        assert_eq!(both.command, Command::Check);
+        assert_eq!(both.set, ["log.level=warn", "fleet.size=1"]);
+    }
+}

@@ -1,0 +1,4 @@
+//! What operators see of a running process.
+
+pub mod logging;
+pub mod version;
