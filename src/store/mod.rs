@@ -4,6 +4,7 @@
 //! holds after a start, hands out what other nodes wrote, and runs each gate's steps exactly once on
 //! its own clock.
 
+pub mod embedded;
 pub mod fault;
 mod feed;
 pub mod gate;
@@ -14,9 +15,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
 use crate::model::{Batch, EventId, Gone, Micros, TicketId};
 
+pub use embedded::Embedded;
 pub use feed::FeedLimits;
 pub use memory::Memory;
 
@@ -78,7 +82,7 @@ impl StoreError {
 }
 
 /// Facts fixed at first start, which every node checks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// The version of the layout.
     pub format: u32,
