@@ -4,14 +4,31 @@
 //! holds after a start, hands out what other nodes wrote, and runs each gate's steps exactly once on
 //! its own clock.
 
+pub mod embedded;
+pub mod fault;
+mod feed;
 pub mod gate;
+pub mod memory;
+mod merge;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
 use crate::model::{Batch, EventId, Gone, Micros, TicketId};
+
+pub use embedded::Embedded;
+pub use feed::FeedLimits;
+pub use memory::Memory;
+
+/// The version of the layout that this build writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+
+/// The clock of a store that runs in this process.
+pub type StoreClock = Arc<dyn Fn() -> Micros + Send + Sync>;
 
 /// What a store call answers, later.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -39,8 +56,33 @@ pub struct StoreError {
     pub source: Arc<dyn std::error::Error + Send + Sync>,
 }
 
+impl StoreError {
+    /// A failure of the moment: trying again can help.
+    pub fn again(
+        during: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            during,
+            retry: Retry::Again,
+            source: Arc::from(source.into()),
+        }
+    }
+
+    /// A failure that trying again does not mend.
+    pub fn never(
+        during: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            retry: Retry::Never,
+            ..Self::again(during, source)
+        }
+    }
+}
+
 /// Facts fixed at first start, which every node checks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// The version of the layout.
     pub format: u32,
@@ -50,11 +92,23 @@ pub struct Meta {
     pub deployment: String,
 }
 
+impl Meta {
+    /// The facts of a store that is used for the first time, under a new random name.
+    pub fn new(partitions: u16) -> Self {
+        Self {
+            format: FORMAT,
+            partitions,
+            deployment: format!("{:016x}", rand::random::<u64>()),
+        }
+    }
+}
+
 /// Where a reader is in a feed. Opaque but for its order: later entries have greater positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(pub u128);
 
-/// A ticket as the store holds it.
+/// A ticket as the store holds it. One that came back after it was removed is answered twice: its
+/// removal, which still refuses older records, and its new life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
     /// In line since this arrival.

@@ -1,0 +1,263 @@
+//! What each call changes: worked out in the writer's order, written with its group.
+
+use ahash::AHashMap;
+
+use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
+use crate::model::{Batch, EventId, Gone, Kind, Micros, TicketId, micros};
+use crate::store::gate::{Change, Gate};
+use crate::store::{Meta, StoreClock};
+
+use super::disk::{Disk, Table, Writes};
+use super::layout::{self, Piece};
+use super::{Failure, Settings};
+
+/// How many removals a group forgets at most.
+const FORGOTTEN_MAX: usize = 1_024;
+/// How many of an event's entries one step of forgetting it takes.
+const ERASED_MAX: usize = 8_192;
+
+/// The writer's own state. One thread has it.
+pub(super) struct Desk {
+    pub disk: Disk,
+    pub writes: Writes,
+    /// Asked to end after this group.
+    pub closing: bool,
+    clock: StoreClock,
+    settings: Settings,
+    gates: AHashMap<EventId, Gate>,
+    /// Removals before this key are forgotten already, so nobody looks there again.
+    forgotten_to: Vec<u8>,
+}
+
+impl Desk {
+    /// Reads the gates that were written.
+    pub fn open(disk: Disk, settings: Settings, clock: StoreClock) -> Result<Self, Failure> {
+        let mut gates = AHashMap::<EventId, Gate>::default();
+        for entry in disk.table(Table::Gates).iter() {
+            let (key, value) = entry.into_inner()?;
+            let (event, piece) = layout::parse_gate(&key, &value)?;
+            let gate = gates.entry(event).or_default();
+            match piece {
+                Piece::Bucket(bucket) => gate.restore_bucket(bucket),
+                Piece::Change(change) => gate.restore(change),
+            }
+        }
+        Ok(Self {
+            disk,
+            writes: Writes::default(),
+            closing: false,
+            clock,
+            settings,
+            gates,
+            forgotten_to: Vec::new(),
+        })
+    }
+
+    pub fn now(&self) -> Micros {
+        (self.clock)()
+    }
+
+    /// Merges a batch into its partition.
+    pub fn append(&mut self, partition: u16, batch: &Batch) -> Result<(), Failure> {
+        for (event, records) in &batch.events {
+            // The others change nothing durable; most records are such.
+            let durable = |kind: Kind| kind == Kind::Joined || kind.gone().is_some();
+            for record in records.iter().filter(|record| durable(record.kind)) {
+                let key = layout::ticket(partition, event, record.id);
+                let written = self.disk.get(&self.writes, Table::Tickets, key.clone())?;
+                let before = match written {
+                    Some(value) => layout::parse_held(&value)?,
+                    None => Default::default(),
+                };
+                let mut held = before;
+                if held.apply(record) {
+                    self.index_removal(&key, before.removed, held.removed);
+                    let value = layout::held(&held);
+                    self.writes.put(Table::Tickets, key, value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn index_removal(
+        &mut self,
+        key: &[u8],
+        before: Option<(Micros, Gone)>,
+        after: Option<(Micros, Gone)>,
+    ) {
+        let (before, after) = (before.map(|(at, _)| at), after.map(|(at, _)| at));
+        if before == after {
+            return;
+        }
+        if let Some(at) = before {
+            let old = layout::removed(at, key);
+            self.writes.remove(Table::Removed, old);
+        }
+        if let Some(at) = after {
+            let new = layout::removed(at, key);
+            // One that was late, behind what is forgotten, must be found too.
+            if new < self.forgotten_to {
+                self.forgotten_to.clone_from(&new);
+            }
+            self.writes.put(Table::Removed, new, Vec::new());
+        }
+    }
+
+    /// Removals of this moment or before are forgotten.
+    pub fn horizon(&self) -> Micros {
+        Micros(
+            self.now()
+                .0
+                .saturating_sub(micros(self.settings.keep_removed)),
+        )
+    }
+
+    /// Forgets the oldest removals that are due, of those that are on disk.
+    pub fn forget_removed(&mut self) -> Result<(), Failure> {
+        let horizon = self.horizon();
+        let end = horizon.0.saturating_add(1).to_be_bytes().to_vec();
+        if self.forgotten_to >= end {
+            return Ok(());
+        }
+        let due = self.disk.table(Table::Removed);
+        let due = due.range(self.forgotten_to.clone()..end);
+        let mut last = None;
+        for entry in due.take(FORGOTTEN_MAX) {
+            let index = entry.key()?.to_vec();
+            let key = layout::ticket_of_removed(&index).to_vec();
+            if let Some(value) = self.disk.get(&self.writes, Table::Tickets, key.clone())? {
+                let mut held = layout::parse_held(&value)?;
+                held.forget_removed(horizon);
+                if held.is_empty() {
+                    self.writes.remove(Table::Tickets, key);
+                } else {
+                    self.writes.put(Table::Tickets, key, layout::held(&held));
+                }
+            }
+            last = Some(index.clone());
+            self.writes.remove(Table::Removed, index);
+        }
+        self.forgotten_to = last.unwrap_or_else(|| std::mem::take(&mut self.forgotten_to));
+        Ok(())
+    }
+
+    pub fn gates(&self) -> Vec<GateView> {
+        let views = self.gates.iter();
+        views
+            .map(|(event, gate)| gate.view(event.clone()))
+            .collect()
+    }
+
+    pub fn advance(&mut self, request: &AdvanceRequest) -> Advanced {
+        let now = self.now();
+        let mut changes = Vec::new();
+        let gate = self.gates.entry(request.event.clone()).or_default();
+        let answer = gate.advance(now, request, &mut changes);
+        self.write_gate(&request.event, &changes);
+        answer
+    }
+
+    pub fn enter(&mut self, request: &EnterRequest) -> Entry {
+        let now = self.now();
+        let mut changes = Vec::new();
+        let gate = self.gates.entry(request.event.clone()).or_default();
+        let answer = gate.enter(now, request, &mut changes);
+        if !changes.is_empty() {
+            self.write_gate(&request.event, &changes);
+        }
+        answer
+    }
+
+    pub fn complete(&mut self, event: &EventId, id: &TicketId) -> bool {
+        let mut changes = Vec::new();
+        let gate = self.gates.get_mut(event);
+        let held = gate.is_some_and(|gate| gate.complete(id, &mut changes));
+        if held {
+            self.write_gate(event, &changes);
+        }
+        held
+    }
+
+    fn write_gate(&mut self, event: &EventId, changes: &[Change]) {
+        for change in changes {
+            match layout::change(event, change) {
+                (key, Some(value)) => self.writes.put(Table::Gates, key, value),
+                (key, None) => self.writes.remove(Table::Gates, key),
+            }
+        }
+        if let Some(gate) = self.gates.get(event) {
+            let bucket = layout::bucket_value(gate.bucket());
+            self.writes.put(Table::Gates, layout::bucket(event), bucket);
+        }
+    }
+
+    /// The fixed facts; made up and written when there are none.
+    pub fn meta(&mut self, partitions: u16) -> Result<Meta, Failure> {
+        let key = layout::META.to_vec();
+        if let Some(value) = self.disk.get(&self.writes, Table::Facts, key.clone())? {
+            return layout::parse_meta(&value).map_err(Failure::from);
+        }
+        let meta = Meta::new(partitions);
+        self.writes
+            .put(Table::Facts, key, layout::meta_value(&meta));
+        Ok(meta)
+    }
+
+    pub fn set_policy(&mut self, event: &EventId, patch: Option<String>) {
+        let key = layout::policy(event);
+        match patch {
+            Some(patch) => self.writes.put(Table::Facts, key, patch.into_bytes()),
+            None => self.writes.remove(Table::Facts, key),
+        }
+    }
+
+    /// Takes the next piece of an event's entries out. Answers whether that was the last.
+    pub fn erase(&mut self, event: &EventId) -> Result<bool, Failure> {
+        self.gates.remove(event);
+        self.writes.remove(Table::Facts, layout::policy(event));
+        // What this group was about to write goes too, or it would come back at the next start.
+        let name = layout::gate(event);
+        self.writes.cancel(|table, key| match table {
+            Table::Tickets => key.get(2..).is_some_and(|rest| rest.starts_with(&name)),
+            Table::Gates => key.starts_with(&name),
+            Table::Removed | Table::Facts => false,
+        });
+        let mut places = vec![(Table::Gates, name)];
+        let mut from = 0_u16;
+        while let Some(key) = self.first_ticket(from)? {
+            let partition = layout::partition_of(&key)?;
+            let prefix = layout::event_in_partition(partition, event);
+            places.push((Table::Tickets, prefix));
+            let Some(next) = partition.checked_add(1) else {
+                break;
+            };
+            from = next;
+        }
+        let mut left = ERASED_MAX;
+        for (table, prefix) in places {
+            for entry in self.disk.table(table).prefix(prefix).take(left) {
+                let (key, value) = entry.into_inner()?;
+                if table == Table::Tickets
+                    && let Some((at, _)) = layout::parse_held(&value)?.removed
+                {
+                    let index = layout::removed(at, &key);
+                    self.writes.remove(Table::Removed, index);
+                }
+                self.writes.remove(table, key.to_vec());
+                left -= 1;
+            }
+        }
+        Ok(left > 0)
+    }
+
+    /// The first ticket's key in this partition or a later one.
+    fn first_ticket(&self, partition: u16) -> Result<Option<Vec<u8>>, Failure> {
+        let from = partition.to_be_bytes();
+        let first = self.disk.table(Table::Tickets).range(from..).next();
+        Ok(first
+            .map(|entry| entry.key())
+            .transpose()?
+            .map(|key| key.to_vec()))
+    }
+}

@@ -1,0 +1,54 @@
+//! How a ticket's records merge: the newest removal, and the smallest arrival later than it.
+
+use crate::model::{Gone, Kind, Micros, Record, TicketId};
+
+use super::Stored;
+
+/// What is durable of one ticket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// In line since; `None` when not in line.
+    pub arrival: Option<Micros>,
+    /// The newest removal, while it is remembered.
+    pub removed: Option<(Micros, Gone)>,
+}
+
+impl Held {
+    /// Merges one record in. Answers whether anything changed.
+    pub fn apply(&mut self, record: &Record) -> bool {
+        let before = *self;
+        if let Some(why) = record.kind.gone() {
+            // Of two removals in one microsecond the greater kind stays, on every copy.
+            let rank = |(at, why): (Micros, Gone)| (at, why.kind() as u8);
+            if self
+                .removed
+                .is_none_or(|held| rank(held) < rank((record.at, why)))
+            {
+                self.removed = Some((record.at, why));
+            }
+            self.arrival = self.arrival.filter(|arrival| *arrival > record.at);
+        } else if record.kind == Kind::Joined && self.removed.is_none_or(|(at, _)| record.at > at) {
+            self.arrival = Some(self.arrival.map_or(record.at, |held| held.min(record.at)));
+        }
+        *self != before
+    }
+
+    /// Forgets a removal of `horizon` or before.
+    pub fn forget_removed(&mut self, horizon: Micros) {
+        self.removed = self.removed.filter(|(at, _)| *at > horizon);
+    }
+
+    /// Whether nothing is left to remember.
+    pub fn is_empty(&self) -> bool {
+        self.arrival.is_none() && self.removed.is_none()
+    }
+
+    /// The ticket as a load answers it.
+    pub fn stored(&self, id: TicketId) -> impl Iterator<Item = Stored> {
+        let removed = self
+            .removed
+            .map(|(at, why)| Stored::Removed { id, at, why });
+        let live = self.arrival.map(|arrival| Stored::Live { id, arrival });
+        removed.into_iter().chain(live)
+    }
+}
