@@ -103,6 +103,11 @@ impl TicketId {
         &self.0
     }
 
+    /// The first 12 bytes: of an id made from an idempotency key, what names the key.
+    pub fn name(&self) -> &[u8; 12] {
+        self.0.first_chunk().expect("16 bytes have a first 12")
+    }
+
     /// The id as a big-endian number, which compares as the bytes do.
     pub const fn as_u128(&self) -> u128 {
         u128::from_be_bytes(self.0)

@@ -99,7 +99,7 @@ impl Room {
         let mut side = event.side.lock();
         let Some(view) = event.line.find(&request.id) else { return };
         if view.state != State::Entered {
-            let key = TicketKey { arrival: view.moment, id: request.id };
+            let key = TicketKey { arrival: view.time, id: request.id };
             self.remove(now, &event, &mut writer, &mut side, &key, Gone::Entered);
         }
     }
@@ -118,7 +118,6 @@ impl Room {
             writer.miss(&request.id, now.after(late_grace));
             writer.give_back(&request.id);
             side.gate.leased.remove(&request.id);
-            side.gate.returned.insert(TicketKey { arrival: view.moment, id: request.id });
             self.record(now, &event, Kind::Returned, request.id, self.clock.tick(now));
         }
         self.schedule.at(now, &event);

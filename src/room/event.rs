@@ -44,7 +44,7 @@ impl Event {
     pub(super) fn new(id: EventId, policy: Policy, now: Micros, epoch: Micros, fleet: u16) -> Self {
         let event = Self {
             id,
-            line: Line::new(epoch, u32::from(fleet)),
+            line: Line::new(epoch, usize::from(fleet.clamp(1, 64))),
             side: Mutex::new(Side::new(now)),
             policy: ArcSwap::from_pointee(policy),
             forecast: Forecast::default(),

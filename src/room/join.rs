@@ -79,8 +79,8 @@ impl Room {
     ) -> Result<Option<Joined>, JoinRefusal> {
         let policy = event.policy.load();
         if keyed {
-            match event.line.find_prefix(&id) {
-                Some(known) if known != id => return Err(JoinRefusal::Conflict),
+            match event.line.find_prefix(id.name()) {
+                Some(known) if known.id != id => return Err(JoinRefusal::Conflict),
                 Some(_) => {
                     if let Some(replayed) = self.replay(now, event, id) {
                         return Ok(Some(replayed));
@@ -101,14 +101,17 @@ impl Room {
         }
         // The stamp is taken under the lock, so that places on one node are given in its order.
         let stamp = self.clock.tick(now);
+        // Later than the ticket's own removal, should it have left before.
+        let removed = event.line.find(&id).filter(|view| view.state.is_gone());
+        let after = removed.map_or(Micros(0), |view| Micros(view.time.0 + 1));
         let arrival = if Event::is_before_draw(&policy, now) {
-            self.drawn(event, &policy, id, stamp)
+            self.drawn(event, &policy, id, after)
         } else {
-            stamp
+            stamp.max(after)
         };
         match writer.join(&id, arrival, now) {
             line::Joined::New | line::Joined::Moved | line::Joined::Known => {}
-            line::Joined::Gone(..) => return Ok(None),
+            line::Joined::Gone { .. } | line::Joined::Full => return Err(full("the line")),
         }
         let (lane, seq) = self.record(now, event, Kind::Joined, id, arrival);
         side.joined_at = now;
@@ -155,7 +158,7 @@ impl Room {
         }
         let standing = self.standing(now, &found);
         let commit = Commit { lane: id.partition(self.journal.partitions()), seq: 0 };
-        Some(Joined { token: self.token(event, id, found.moment), standing, commit })
+        Some(Joined { token: self.token(event, id, found.time), standing, commit })
     }
 
     /// A turn in the join's own answer, when nobody waits and one was put aside for that.
@@ -176,8 +179,7 @@ impl Room {
             && now < gate.lease_until
             && !policy.paused
             && Event::is_open(policy, now)
-            && event.line.waiting() == 1
-            && gate.returned.is_empty();
+            && event.line.waiting() == 1;
         if !free {
             return None;
         }
@@ -188,11 +190,10 @@ impl Room {
     }
 
     /// The place drawn for a visitor who came before the opening: even over the time before it, and
-    /// after `stamp`'s own removal marks if the visitor had left before.
-    fn drawn(&self, event: &Event, policy: &Policy, id: TicketId, stamp: Micros) -> Micros {
-        let Some(opens) = policy.opens else { return stamp };
-        let removed = event.line.find(&id).filter(|view| view.state.is_gone());
-        let low = opens.0.saturating_sub(DRAW_SPAN).max(removed.map_or(0, |view| view.moment.0 + 1));
+    /// not before `after`.
+    fn drawn(&self, event: &Event, policy: &Policy, id: TicketId, after: Micros) -> Micros {
+        let opens = policy.opens.unwrap_or(after);
+        let low = opens.0.saturating_sub(DRAW_SPAN).max(after.0);
         let span = opens.0.saturating_sub(low).max(1);
         let draw = self.ticket_keys.draw(&event.id, &id);
         Micros(low + (u128::from(draw) * u128::from(span) >> 64) as u64)

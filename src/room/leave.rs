@@ -4,11 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Event, Tally};
-use super::line::{LineWriter, State};
+use super::line::{LineWriter, Reason, State};
 use super::side::Side;
 use super::{Room, join};
 use crate::model::token::{self, Claims};
 use crate::model::{EventId, Gone, Kind, Micros, TicketKey};
+
+/// The line's word for how a ticket went.
+pub(super) const fn reason(why: Gone) -> Reason {
+    match why {
+        Gone::Left => Reason::Left,
+        Gone::Expired => Reason::Expired,
+        Gone::Entered => Reason::Entered,
+    }
+}
 
 impl Room {
     /// Removes the ticket. Also fine for one that nobody knows: the removal is remembered, so that
@@ -79,10 +88,9 @@ impl Room {
         // A removal is later than the arrival it removes, whatever the clocks say.
         let at = self.clock.tick(now).max(key.arrival);
         let before = event.line.find(&key.id);
-        writer.remove(&key.id, at, why);
+        writer.remove(&key.id, at, reason(why));
         self.record(now, event, why.kind(), key.id, at);
-        let arrival = before.as_ref().map_or(key.arrival, |view| view.moment);
-        side.forget(&TicketKey { arrival, id: key.id });
+        side.forget(&key.id);
         if why == Gone::Entered {
             side.gate.leased.remove(&key.id);
             Tally::add(&event.tally.entered);
@@ -118,7 +126,7 @@ impl Room {
         while let Some(id) = side.leaving.pop(now) {
             let Some(view) = event.line.find(&id) else { continue };
             if view.leaving && !view.state.is_gone() {
-                let key = TicketKey { arrival: view.moment, id };
+                let key = TicketKey { arrival: view.time, id };
                 self.remove(now, event, writer, side, &key, Gone::Left);
             }
         }

@@ -96,10 +96,9 @@ impl Room {
     pub fn forget(&self, now: Micros, event: &EventId) -> u64 {
         let Some(found) = self.event(event.as_str()) else { return 0 };
         let tickets = {
-            let writer = found.line.write();
-            let mut side = found.side.lock();
-            side.retired = true;
-            writer.len()
+            let _writer = found.line.write();
+            found.side.lock().retired = true;
+            found.line.len()
         };
         self.events.remove(event, Some(self.clock.tick(now)));
         self.create_configured(now);

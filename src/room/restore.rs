@@ -6,13 +6,17 @@ use super::Room;
 use super::event::Event;
 use super::line::State;
 use crate::model::gate::GateView;
-use crate::model::{EventId, Gone, Kind, Micros, Record, TicketId};
+use super::leave::reason;
+use crate::model::{EventId, Gone, Kind, Micros, Record, TicketId, TicketKey};
+
+/// Entries looked at while the line's writer is held.
+const DUMPED_AT_ONCE: u32 = 4_096;
 
 impl Room {
     /// Puts a chunk of live tickets of one event in line. Fast when sorted by arrival, right anyway.
-    pub fn restore_live(&self, now: Micros, event: &EventId, tickets: &mut Vec<(TicketId, Micros)>) {
+    pub fn restore_live(&self, now: Micros, event: &EventId, tickets: &[TicketKey]) {
         let Ok(event) = self.event_or_make(now, event, true) else { return };
-        if let Some(newest) = tickets.iter().map(|(_, arrival)| *arrival).max() {
+        if let Some(newest) = tickets.iter().map(|key| key.arrival).max() {
             self.clock.observe(newest, now, self.identity.skew_max);
         }
         event.line.write().join_many(tickets, now);
@@ -25,14 +29,14 @@ impl Room {
         let mut writer = event.line.write();
         for (id, at, why) in removed {
             self.clock.observe(*at, now, self.identity.skew_max);
-            writer.remove(id, *at, *why);
+            writer.remove(id, *at, reason(*why));
         }
         drop(writer);
         self.schedule.at(now, &event);
     }
 
     /// Takes over a gate: open turns are open here too, and who entered has entered.
-    pub fn restore_gate(&self, now: Micros, store_now: Micros, gate: &GateView) {
+    pub fn restore_gate(&self, now: Micros, gate: &GateView) {
         let Ok(event) = self.event_or_make(now, &gate.event, true) else { return };
         let mut writer = event.line.write();
         let mut side = event.side.lock();
@@ -41,15 +45,15 @@ impl Room {
         side.gate.open_turns = u32::try_from(gate.called.len()).unwrap_or(u32::MAX);
         for turn in &gate.called {
             if event.line.find(&turn.id).is_some_and(|view| view.state == State::Waiting) {
-                writer.call(&turn.id, now.after(turn.until.since(store_now)));
+                writer.call(&turn.id, now.after(turn.until.since(gate.now)));
             }
         }
         for (id, at) in &gate.entered {
             let entered = event.line.find(id).is_some_and(|view| view.state == State::Entered);
             if !entered {
-                let arrival = event.line.find(id).map_or(*at, |view| view.moment);
+                let arrival = event.line.find(id).map_or(*at, |view| view.time);
                 let at = (*at).max(arrival);
-                writer.remove(id, at, Gone::Entered);
+                writer.remove(id, at, reason(Gone::Entered));
                 self.record(now, &event, Kind::Entered, *id, at);
             }
         }
@@ -71,19 +75,30 @@ impl Room {
 
     fn dump_event(&self, event: &Arc<Event>, partition: u16) -> Vec<Record> {
         let mut records = Vec::new();
-        let mine = |id: &TicketId| id.partition(self.journal.partitions()) == partition;
-        event.line.each(|view, id| {
-            if !mine(&id) {
-                return;
+        let mut entries = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            // The writer is let go between pieces: others want it.
+            next = event.line.write().entries(from, DUMPED_AT_ONCE, &mut entries);
+            for entry in entries.drain(..) {
+                if entry.id.partition(self.journal.partitions()) != partition {
+                    continue;
+                }
+                let record = |kind, at| Record { kind, id: entry.id, at };
+                // A ticket that came back after a removal: the removal still refuses older joins.
+                records.extend(entry.removed.map(|at| record(Kind::Left, at)));
+                records.push(record(
+                    match entry.state {
+                        State::Left => Kind::Left,
+                        State::Expired => Kind::Expired,
+                        State::Entered => Kind::Entered,
+                        _ => Kind::Joined,
+                    },
+                    entry.time,
+                ));
+                records.extend(entry.later.iter().map(|at| record(Kind::Joined, *at)));
             }
-            let kind = match view.state {
-                State::Left => Kind::Left,
-                State::Expired => Kind::Expired,
-                State::Entered => Kind::Entered,
-                _ => Kind::Joined,
-            };
-            records.push(Record { kind, id, at: view.moment });
-        });
+        }
         records
     }
 }

@@ -7,7 +7,7 @@ use ahash::AHashMap;
 
 use super::eta::Measured;
 use crate::model::gate::Turn;
-use crate::model::{Micros, PolicyPatch, TicketId, TicketKey};
+use crate::model::{Micros, PolicyPatch, TicketId};
 
 /// How many waits are sampled at once to compare what was promised with what came.
 const PROMISES_MAX: usize = 256;
@@ -51,8 +51,6 @@ pub(super) struct LocalGate {
     pub leased: AHashMap<TicketId, Turn>,
     /// Turns to give back.
     pub given_back: Vec<TicketId>,
-    /// Missed their turn and came back: first in line, in the line's order.
-    pub returned: BTreeSet<TicketKey>,
     /// Micro-turns in the bucket, and when that was so.
     pub level: i64,
     pub level_at: Micros,
@@ -94,10 +92,9 @@ impl Side {
     }
 
     /// A ticket is gone from the line: nothing of it stays here.
-    pub fn forget(&mut self, key: &TicketKey) {
-        self.leaving.cancel(&key.id);
-        self.promises.remove(&key.id);
-        self.gate.returned.remove(key);
+    pub fn forget(&mut self, id: &TicketId) {
+        self.leaving.cancel(id);
+        self.promises.remove(id);
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Found {
     pub(super) id: TicketId,
     pub(super) state: State,
     /// The arrival, or when the ticket was removed.
-    pub(super) moment: Micros,
+    pub(super) time: Micros,
     /// The place, when waiting.
     pub(super) place: Option<u64>,
     pub(super) leaving: bool,
@@ -43,13 +43,15 @@ impl Found {
     pub(super) fn of(event: &Arc<Event>, id: &TicketId, now: Micros) -> Option<Self> {
         let look = event.line.look(id, now)?;
         let repeated = look.state == State::Waiting
-            && look.previous_seen.is_some_and(|seen| now.since(seen) < REPEATED_WITHIN);
+            && look.place.is_some()
+            && now > look.time.after(REPEATED_WITHIN)
+            && now.since(look.previous_seen) < REPEATED_WITHIN;
         Some(Self {
             repeat: repeated.then_some(Repeat { id: *id, state: 0 }),
             event: Arc::clone(event),
             id: *id,
             state: look.state,
-            moment: look.moment,
+            time: look.time,
             place: look.place,
             leaving: look.leaving,
         })
@@ -85,7 +87,8 @@ impl Room {
     }
 
     fn lets_all(&self, found: &Found) -> bool {
-        found.event.policy.load().order == Order::Passthrough
+        let policy = found.event.policy.load();
+        policy.order == Order::Passthrough && !policy.paused
     }
 
     /// Where a ticket that was just looked up stands. No lock.
@@ -103,7 +106,7 @@ impl Room {
             phase: Phase::Waiting,
             position: 0,
             total_waiting,
-            waited: now.since(found.moment),
+            waited: now.since(found.time),
             eta: Eta::default(),
             ready: false,
             enter_within: None,
@@ -193,13 +196,12 @@ impl Room {
                 side.leaving.cancel(&found.id);
                 self.record(now, &event, Kind::Seen, found.id, self.clock.tick(now));
             }
-            let key = TicketKey { arrival: view.moment, id: found.id };
+            let key = TicketKey { arrival: view.time, id: found.id };
             match view.state {
                 _ if view.state.is_gone() => {}
                 State::Called { until } if until > now => {}
-                _ if policy.order == Order::Passthrough => {
+                _ if policy.order == Order::Passthrough && !policy.paused => {
                     writer.call(&found.id, now.after(policy.ready_ttl));
-                    side.gate.returned.remove(&key);
                 }
                 State::Called { until } | State::Missed { until } => {
                     if matches!(view.state, State::Called { .. }) {
@@ -209,7 +211,6 @@ impl Room {
                         return Err(TokenRefusal::Gone(Some(Gone::Expired)));
                     }
                     writer.give_back(&found.id);
-                    side.gate.returned.insert(key);
                     side.returned_until = now.after(super::tick::REASON_TOLD);
                     self.record(now, &event, Kind::Returned, found.id, self.clock.tick(now));
                 }

@@ -16,7 +16,7 @@ use super::Room;
 use super::enter::gate_policy;
 use super::eta::Measured;
 use super::event::Event;
-use super::line::{LineWriter, State};
+use super::line::{Lapse, LineWriter, State};
 use super::side::Side;
 use crate::model::gate::{AdvanceRequest, Advanced, Turn};
 use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, TicketId, TicketKey};
@@ -125,7 +125,7 @@ impl Room {
         let mut side = event.side.lock();
         self.end_soft_leaves(now, event, &mut writer, &mut side);
         let more = self.sweep(now, event, &policy, &mut writer, &mut side);
-        let waiting = writer.waiting() > 0 || !side.gate.returned.is_empty();
+        let waiting = event.line.waiting() > 0;
         let departures = std::mem::take(&mut side.departures);
         if let Some(measured) = &mut side.measured {
             measured.note(now, 0, departures, waiting && !policy.paused);
@@ -136,12 +136,12 @@ impl Room {
             PERIOD_MIN
         } else if waiting || !side.leaving.is_empty() || !side.gate.leased.is_empty() {
             Self::period(now, &policy, &side)
-        } else if writer.is_empty() && request.is_none() {
+        } else if event.line.is_empty() && request.is_none() {
             PERIOD_IDLE
         } else {
             PERIOD_QUIET
         };
-        let dead = writer.is_empty()
+        let dead = event.line.is_empty()
             && request.is_none()
             && !side.configured
             && side.patch.is_none()
@@ -170,14 +170,22 @@ impl Room {
         writer: &mut LineWriter<'_>,
         side: &mut Side,
     ) -> bool {
-        let mut dead = Vec::new();
+        let mut over = Vec::new();
         let expire = !self.is_degraded();
         let (heartbeat, ticket) = (policy.heartbeat_ttl, policy.ticket_ttl);
-        let more = writer.sweep(now, heartbeat, ticket, expire, SWEEP_MAX, &mut dead);
-        for key in dead {
-            self.expire(now, event, writer, side, &key);
+        let swept = writer.sweep(now, heartbeat, ticket, expire, SWEEP_MAX, &mut over);
+        for due in over {
+            let Some(view) = event.line.find(&due.id) else { continue };
+            match due.lapse {
+                Lapse::Silent { .. } | Lapse::Grace => {
+                    let key = TicketKey { arrival: view.time, id: due.id };
+                    self.remove(now, event, writer, side, &key, Gone::Expired);
+                }
+                // Turns that the gate does not know of lapse by themselves.
+                Lapse::Turn => drop(writer.miss(&due.id, now.after(policy.late_grace))),
+            }
         }
-        more
+        swept.more
     }
 
     /// How long until the next turn can be given: when the bucket holds one, and not sooner than
@@ -221,11 +229,9 @@ impl Room {
         if !policy_now.paused && !passes {
             let affordable = (Self::level(now, policy, side) / 1e6).max(0.0) as usize + 1;
             let most = affordable.min(CANDIDATES_MAX);
-            candidates.extend(side.gate.returned.iter().take(most));
-            let rest = most - candidates.len();
-            writer.front(rest, &mut candidates);
+            writer.front(most, false, &mut candidates);
         }
-        let nobody = writer.waiting() == 0 && side.gate.returned.is_empty();
+        let nobody = event.line.waiting() == 0;
         let expected = side.configured || now.since(side.joined_at) < LEASE_AFTER_JOIN;
         let lease_wanted = if nobody && expected && !policy_now.paused && !passes {
             let share = f64::from(policy.burst) / 2.0 / f64::from(self.identity.fleet.max(1));
@@ -296,7 +302,7 @@ impl Room {
         for id in &answer.entered {
             let Some(view) = event.line.find(id) else { continue };
             if !view.state.is_gone() {
-                let key = TicketKey { arrival: view.moment, id: *id };
+                let key = TicketKey { arrival: view.time, id: *id };
                 self.remove(now, &event, &mut writer, &mut side, &key, Gone::Entered);
             }
         }
@@ -306,7 +312,7 @@ impl Room {
             measured.note(now, called, departures, true);
         }
         // A stale view was refused: ask again at once with what is known now.
-        if answer.stale && (writer.waiting() > 0 || !side.gate.returned.is_empty()) {
+        if answer.stale && event.line.waiting() > 0 {
             side.gate.due = now;
             drop(side);
             drop(writer);
@@ -355,7 +361,6 @@ impl Room {
         match view.state {
             State::Waiting | State::Returned | State::Missed { .. } => {
                 writer.call(&turn.id, until);
-                side.gate.returned.remove(&TicketKey { arrival: view.moment, id: turn.id });
                 if let Some((promised, real)) = side.kept(now, &turn.id) {
                     self.promises.note(promised, real);
                 }

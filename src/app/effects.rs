@@ -1,0 +1,83 @@
+//! The few steps of a request that wait for the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::journal::health::{Health, Verdict};
+use crate::journal::lane::Journal;
+use crate::model::gate::{EnterRequest, Entry};
+use crate::model::{EventId, Micros, TicketId};
+use crate::room::answer::Commit;
+use crate::room::effects::{Effect, Effects, StoreHealth, Unavailable};
+use crate::store::{Answer, Store};
+
+/// How long a visitor's request waits for the store.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The store as requests see it.
+pub struct StoreEffects {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Told how the store answers.
+    pub health: Arc<Health>,
+    /// Where joins wait to be durable.
+    pub journal: Arc<Journal>,
+    /// Time.
+    pub clock: Clock,
+    /// How old the oldest unacknowledged record may be.
+    pub stale_after: Duration,
+}
+
+impl StoreEffects {
+    async fn patiently<T>(&self, answer: Answer<'_, T>) -> Result<T, Unavailable> {
+        let failed = match timeout(PATIENCE, answer).await {
+            Ok(Ok(value)) => {
+                self.health.answered(Micros(self.clock.now_micros()));
+                return Ok(value);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+        };
+        self.health.failed(&failed);
+        Err(Unavailable(failed))
+    }
+}
+
+impl Effects for StoreEffects {
+    fn enter(&self, request: EnterRequest) -> Effect<'_, Entry> {
+        Box::pin(self.patiently(self.store.enter(request)))
+    }
+
+    fn complete(&self, event: EventId, id: TicketId) -> Effect<'_, bool> {
+        Box::pin(self.patiently(self.store.complete(event, id)))
+    }
+
+    fn durable(&self, commit: Commit) -> Effect<'_, ()> {
+        Box::pin(async move {
+            let durable = self.journal.durable(commit.lane, commit.seq);
+            timeout(PATIENCE, durable).await.map_err(|_| {
+                Unavailable(format!("not written within {} s", PATIENCE.as_secs()))
+            })
+        })
+    }
+
+    fn keep_policy(&self, event: EventId, patch: Option<String>) -> Effect<'_, ()> {
+        Box::pin(self.patiently(self.store.set_policy(event, patch)))
+    }
+
+    fn forget(&self, event: EventId) -> Effect<'_, ()> {
+        Box::pin(self.patiently(self.store.forget(event)))
+    }
+
+    fn health(&self) -> StoreHealth {
+        let age = self.journal.age(Micros(self.clock.now_micros()));
+        match self.health.verdict(age, self.stale_after) {
+            Verdict::Up => StoreHealth::Up,
+            Verdict::Degraded => StoreHealth::Degraded,
+            Verdict::Down => StoreHealth::Down,
+        }
+    }
+}

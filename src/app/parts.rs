@@ -1,0 +1,97 @@
+//! The parts that the configuration asks for: store, keys, journal limits, room settings.
+
+use std::sync::Arc;
+
+use super::RunError;
+use crate::clock::Clock;
+use crate::config::{Config, Fsync, KeySet, Secret, StoreKind};
+use crate::journal::lane::Limits;
+use crate::model::Micros;
+use crate::model::pass::PassKeys;
+use crate::model::token::TicketKeys;
+use crate::room::Settings;
+use crate::store::embedded::{self, Embedded};
+use crate::store::{Store, StoreClock};
+
+/// Partitions of a store that is used for the first time.
+pub const PARTITIONS: u16 = 16;
+/// A batch holds about this many bytes at most.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// The name of the key that development keys are known by.
+const DEV_KEY: &str = "dev";
+
+/// The store, and keys to go with it.
+pub fn store_and_keys(
+    config: &Config,
+    clock: &Clock,
+) -> Result<(Arc<dyn Store>, (TicketKeys, PassKeys)), RunError> {
+    match config.store.kind {
+        StoreKind::Embedded => {
+            let store = Embedded::open(&config.store.path, settings(config), store_clock(clock))?;
+            let keys = match &config.keys {
+                Some(keys) => given(keys)?,
+                None => development(&store)?,
+            };
+            Ok((Arc::new(store), keys))
+        }
+        StoreKind::Redis => Err(RunError::NoRedis),
+    }
+}
+
+fn store_clock(clock: &Clock) -> StoreClock {
+    let clock = clock.clone();
+    Arc::new(move || Micros(clock.now_micros()))
+}
+
+fn settings(config: &Config) -> embedded::Settings {
+    let ttls = config.event.values().map(|policy| policy.ticket_ttl);
+    embedded::Settings {
+        fsync: match config.store.fsync {
+            Fsync::Always => embedded::Fsync::Always,
+            Fsync::Interval => embedded::Fsync::Interval,
+            Fsync::Never => embedded::Fsync::Never,
+        },
+        fsync_interval: config.store.fsync_interval,
+        keep_removed: ttls.chain([config.defaults.ticket_ttl]).max().unwrap_or_default(),
+        ..embedded::Settings::default()
+    }
+}
+
+fn given(keys: &KeySet) -> Result<(TicketKeys, PassKeys), RunError> {
+    let named = |(name, secret): (&String, &Secret<[u8; 32]>)| (name.clone(), *secret.reveal());
+    let ticket: Vec<_> = keys.ticket.iter().map(named).collect();
+    let pass: Vec<_> = keys.pass.iter().map(named).collect();
+    Ok((TicketKeys::new(&keys.active, &ticket)?, PassKeys::new(&keys.active, &pass)?))
+}
+
+fn development(store: &Embedded) -> Result<(TicketKeys, PassKeys), RunError> {
+    tracing::warn!(
+        "no keys configured: using development keys kept with the store; set [keys] before a real sale"
+    );
+    let secret = |name: &str| -> Result<Vec<(String, [u8; 32])>, RunError> {
+        Ok(vec![(DEV_KEY.to_owned(), store.dev_secret(name)?)])
+    };
+    let ticket = TicketKeys::new(DEV_KEY, &secret("ticket")?)?;
+    Ok((ticket, PassKeys::new(DEV_KEY, &secret("pass")?)?))
+}
+
+/// How much the journal holds, and when it cuts a batch.
+pub fn limits(config: &Config) -> Limits {
+    Limits {
+        records_max: config.journal.max_records.get() as usize,
+        batch_records: config.journal.batch_records.get() as usize,
+        batch_bytes: BATCH_BYTES,
+        flush_interval: config.journal.flush_interval,
+    }
+}
+
+/// What of the configuration the room may see change.
+pub fn room_settings(config: &Config) -> Settings {
+    Settings {
+        defaults: config.defaults.clone(),
+        events: config.event.clone(),
+        create_on_demand: config.events.create_on_demand,
+        polling: (config.polling.min, config.polling.max),
+    }
+}
