@@ -58,9 +58,9 @@ impl Effects for StoreEffects {
     fn durable(&self, commit: Commit) -> Effect<'_, ()> {
         Box::pin(async move {
             let durable = self.journal.durable(commit.lane, commit.seq);
-            timeout(PATIENCE, durable).await.map_err(|_| {
-                Unavailable(format!("not written within {} s", PATIENCE.as_secs()))
-            })
+            timeout(PATIENCE, durable)
+                .await
+                .map_err(|_| Unavailable(format!("not written within {} s", PATIENCE.as_secs())))
         })
     }
 

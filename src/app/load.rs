@@ -72,7 +72,10 @@ pub async fn load(
         }
         if now().since(told) >= PROGRESS_EVERY {
             told = now();
-            let tickets: usize = events.values().map(|t| t.live.len() + t.removed.len()).sum();
+            let tickets: usize = events
+                .values()
+                .map(|t| t.live.len() + t.removed.len())
+                .sum();
             tracing::info!(tickets, partitions_left = reading.len(), "loading");
         }
     }
@@ -87,7 +90,11 @@ pub async fn load(
         room.restore_gate(now(), &gate);
     }
     let millis = now().since(started).as_millis() as u64;
-    let Loaded { live, removed, gates } = loaded;
+    let Loaded {
+        live,
+        removed,
+        gates,
+    } = loaded;
     tracing::info!(live, removed, gates, millis, "loaded");
     Ok(loaded)
 }

@@ -1,5 +1,10 @@
 //! The composition root: what runs, in which order it starts and stops.
 
+mod effects;
+mod load;
+mod parts;
+mod turns;
+
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,25 +22,19 @@ pub enum RunError {
     /// The signals that ask for a stop cannot be listened to.
     #[error("cannot listen for signals: {0}")]
     Signal(#[from] std::io::Error),
-}
-
-/// Runs until `SIGTERM` or `SIGINT`. `sources` are where `config` came from, for reloads.
-pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(), RunError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let watch = Watch::new(sources, Arc::new(config))?;
-    let mut current = watch.subscribe();
-    let follow_log_level = async {
-        while current.changed().await.is_ok() {
-            log.set(&current.borrow_and_update().log.level);
-        }
-    };
-    let stop = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    tokio::join!(watch.run(stop), follow_log_level);
-    Ok(())
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] crate::store::embedded::OpenError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// A key cannot be used.
+    #[error(transparent)]
+    TicketKey(#[from] crate::model::token::KeyError),
+    /// A key cannot be used.
+    #[error(transparent)]
+    PassKey(#[from] crate::model::pass::PassKeyError),
+    /// Not in this version.
+    #[error("store.kind = \"redis\" is not served by this version; use \"embedded\"")]
+    NoRedis,
 }

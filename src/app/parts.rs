@@ -53,7 +53,10 @@ fn settings(config: &Config) -> embedded::Settings {
             Fsync::Never => embedded::Fsync::Never,
         },
         fsync_interval: config.store.fsync_interval,
-        keep_removed: ttls.chain([config.defaults.ticket_ttl]).max().unwrap_or_default(),
+        keep_removed: ttls
+            .chain([config.defaults.ticket_ttl])
+            .max()
+            .unwrap_or_default(),
         ..embedded::Settings::default()
     }
 }
@@ -62,7 +65,10 @@ fn given(keys: &KeySet) -> Result<(TicketKeys, PassKeys), RunError> {
     let named = |(name, secret): (&String, &Secret<[u8; 32]>)| (name.clone(), *secret.reveal());
     let ticket: Vec<_> = keys.ticket.iter().map(named).collect();
     let pass: Vec<_> = keys.pass.iter().map(named).collect();
-    Ok((TicketKeys::new(&keys.active, &ticket)?, PassKeys::new(&keys.active, &pass)?))
+    Ok((
+        TicketKeys::new(&keys.active, &ticket)?,
+        PassKeys::new(&keys.active, &pass)?,
+    ))
 }
 
 fn development(store: &Embedded) -> Result<(TicketKeys, PassKeys), RunError> {

@@ -42,12 +42,16 @@ impl Turns {
             let now = this.now();
             let age = this.room.journal().age(now);
             let verdict = this.health.verdict(age, this.stale_after);
-            this.room.set_degraded(age > this.stale_after || verdict == Verdict::Down);
+            this.room
+                .set_degraded(age > this.stale_after || verdict == Verdict::Down);
             this.room.tick(now, &mut due);
             for asking in due.drain(..) {
                 asked.spawn(Arc::clone(&this).ask(asking));
             }
-            let wait = this.room.next_due().map_or(LOOK_MAX, |at| at.since(this.now()));
+            let wait = this
+                .room
+                .next_due()
+                .map_or(LOOK_MAX, |at| at.since(this.now()));
             tokio::select! {
                 () = sleep(wait.min(LOOK_MAX)) => {}
                 () = this.room.earlier() => {}

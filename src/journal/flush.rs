@@ -56,7 +56,11 @@ impl Flusher {
     /// Runs until `drain` says so, and then until nothing is left. Answers how many records are left
     /// when the store stops taking them while draining: then it gives up after the retry at hand.
     pub async fn run(self, mut drain: watch::Receiver<bool>) -> usize {
-        let lane = Lane { busy: false, failures: 0, retry_at: None };
+        let lane = Lane {
+            busy: false,
+            failures: 0,
+            retry_at: None,
+        };
         let mut lanes = vec![lane; usize::from(self.journal.partitions())];
         let mut flights = JoinSet::<Done>::new();
         let mut draining = *drain.borrow();
@@ -102,7 +106,11 @@ impl Flusher {
             flights.spawn(async move { (number, store.append(number, batch).await) });
         } else {
             let batches = self.rewritten(number, now);
-            tracing::warn!(lane = number, batches = batches.len(), "writing a partition anew");
+            tracing::warn!(
+                lane = number,
+                batches = batches.len(),
+                "writing a partition anew"
+            );
             flights.spawn(async move {
                 let mut last = Ok(Position::default());
                 for batch in batches {
@@ -140,7 +148,11 @@ impl Flusher {
         match answer {
             Ok(_) => {
                 self.health.answered(Micros(self.clock.now_micros()));
-                *lane = Lane { busy: false, failures: 0, retry_at: None };
+                *lane = Lane {
+                    busy: false,
+                    failures: 0,
+                    retry_at: None,
+                };
                 self.journal.acknowledge(number);
             }
             Err(error) => {
@@ -148,7 +160,9 @@ impl Flusher {
                 if self.journal.unacknowledged(number).is_none() {
                     self.journal.set_lost(number);
                 }
-                let wait = RETRY_MIN.saturating_mul(1 << lane.failures.min(16)).min(RETRY_MAX);
+                let wait = RETRY_MIN
+                    .saturating_mul(1 << lane.failures.min(16))
+                    .min(RETRY_MAX);
                 lane.failures = lane.failures.saturating_add(1);
                 lane.retry_at = Some(Micros(self.clock.now_micros()).after(wait));
             }
@@ -163,6 +177,9 @@ impl Flusher {
             (retry, due) => retry.or(due)?,
         };
         // A lane that is due but waits for its retry must not make this spin.
-        Some(next.since(Micros(self.clock.now_micros())).max(Duration::from_millis(1)))
+        Some(
+            next.since(Micros(self.clock.now_micros()))
+                .max(Duration::from_millis(1)),
+        )
     }
 }

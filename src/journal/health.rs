@@ -39,7 +39,10 @@ impl Health {
     /// A call failed, or was not answered in time.
     pub fn failed(&self, error: &dyn std::fmt::Display) {
         self.failed_total.fetch_add(1, Ordering::Relaxed);
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let failures = self
+            .failures
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1);
         // Edges are logged, not repetitions.
         if failures == 1 {
             tracing::warn!(%error, "a store call failed");

@@ -106,7 +106,11 @@ impl Journal {
     /// # Errors
     /// The bound is reached.
     pub fn admit(&self) -> Result<(), Full> {
-        if self.held.load(Ordering::Relaxed) < self.limits.records_max { Ok(()) } else { Err(Full) }
+        if self.held.load(Ordering::Relaxed) < self.limits.records_max {
+            Ok(())
+        } else {
+            Err(Full)
+        }
     }
 
     /// Appends a record to its lane and answers its lane and number. At the outer bound (an eighth
@@ -115,18 +119,28 @@ impl Journal {
     pub fn append(&self, now: Micros, event: &EventId, record: Record) -> (u16, u64) {
         let lane_number = record.id.partition(self.partitions());
         let lane = &self.lanes[usize::from(lane_number)];
-        let bound = self.limits.records_max.saturating_add(self.limits.records_max / 8);
+        let bound = self
+            .limits
+            .records_max
+            .saturating_add(self.limits.records_max / 8);
         if self.held.fetch_add(1, Ordering::Relaxed) >= bound {
             self.held.fetch_sub(1, Ordering::Relaxed);
             if !lane.lost.swap(true, Ordering::Relaxed) {
-                tracing::error!(lane = lane_number, "journal full, records are being dropped");
+                tracing::error!(
+                    lane = lane_number,
+                    "journal full, records are being dropped"
+                );
             }
             return (lane_number, lane.state.lock().records);
         }
         let (number, depth) = {
             let mut state = lane.state.lock();
             state.records += 1;
-            state.waiting.push_back(Pending { event: event.clone(), record, since: now });
+            state.waiting.push_back(Pending {
+                event: event.clone(),
+                record,
+                since: now,
+            });
             if state.waiting.len() == 1 && state.sent.is_none() {
                 lane.oldest.store(now.0, Ordering::Relaxed);
             }
@@ -153,7 +167,11 @@ impl Journal {
             return None;
         }
         let bytes = self.limits.batch_bytes.max(RECORD_BYTES);
-        let count = state.waiting.len().min(self.limits.batch_records).min(bytes / RECORD_BYTES);
+        let count = state
+            .waiting
+            .len()
+            .min(self.limits.batch_records)
+            .min(bytes / RECORD_BYTES);
         let mut events: Vec<(EventId, Vec<Record>)> = Vec::new();
         let mut at = ahash::AHashMap::new();
         for Pending { event, record, .. } in state.waiting.drain(..count.max(1)) {
@@ -171,7 +189,13 @@ impl Journal {
         state.batches += 1;
         let last = state.records - state.waiting.len() as u64;
         let (node, epoch, seq) = (self.node, self.epoch, state.batches);
-        let batch = Arc::new(Batch { node, epoch, seq, clock, events });
+        let batch = Arc::new(Batch {
+            node,
+            epoch,
+            seq,
+            clock,
+            events,
+        });
         state.sent = Some((Arc::clone(&batch), last, oldest));
         Some(batch)
     }
@@ -180,7 +204,9 @@ impl Journal {
     pub fn acknowledge(&self, lane: u16) {
         let lane = &self.lanes[usize::from(lane)];
         let mut state = lane.state.lock();
-        let Some((batch, last, _)) = state.sent.take() else { return };
+        let Some((batch, last, _)) = state.sent.take() else {
+            return;
+        };
         let oldest = state.waiting.front().map_or(0, |pending| pending.since.0);
         lane.oldest.store(oldest, Ordering::Relaxed);
         drop(state);
@@ -196,7 +222,9 @@ impl Journal {
 
     /// Waits until a record is durable.
     pub async fn durable(&self, lane: u16, number: u64) {
-        let Some(lane) = self.lanes.get(usize::from(lane)) else { return };
+        let Some(lane) = self.lanes.get(usize::from(lane)) else {
+            return;
+        };
         let mut mark = lane.acknowledged.subscribe();
         // The sender lives as long as the journal, which we borrow.
         let _ = mark.wait_for(|acknowledged| *acknowledged >= number).await;
@@ -209,12 +237,16 @@ impl Journal {
 
     /// Whether records of this lane were dropped since this was last asked.
     pub fn take_lost(&self, lane: u16) -> bool {
-        self.lanes[usize::from(lane)].lost.swap(false, Ordering::Relaxed)
+        self.lanes[usize::from(lane)]
+            .lost
+            .swap(false, Ordering::Relaxed)
     }
 
     /// Puts the mark back: writing the partition anew did not end well.
     pub fn set_lost(&self, lane: u16) {
-        self.lanes[usize::from(lane)].lost.store(true, Ordering::Relaxed);
+        self.lanes[usize::from(lane)]
+            .lost
+            .store(true, Ordering::Relaxed);
     }
 
     /// Records that the store has not acknowledged.
@@ -224,7 +256,10 @@ impl Journal {
 
     /// The age of the oldest record that the store has not acknowledged.
     pub fn age(&self, now: Micros) -> Duration {
-        let moments = self.lanes.iter().map(|lane| lane.oldest.load(Ordering::Relaxed));
+        let moments = self
+            .lanes
+            .iter()
+            .map(|lane| lane.oldest.load(Ordering::Relaxed));
         let oldest = moments.filter(|moment| *moment != 0).min();
         oldest.map_or(Duration::ZERO, |moment| now.since(Micros(moment)))
     }
@@ -233,7 +268,11 @@ impl Journal {
     pub fn due(&self) -> Option<Micros> {
         let free = self.lanes.iter().filter_map(|lane| {
             let state = lane.state.lock();
-            state.waiting.front().filter(|_| state.sent.is_none()).map(|pending| pending.since)
+            state
+                .waiting
+                .front()
+                .filter(|_| state.sent.is_none())
+                .map(|pending| pending.since)
         });
         Some(free.min()?.after(self.limits.flush_interval))
     }
@@ -247,7 +286,13 @@ impl Journal {
     ) -> Arc<Batch> {
         let mut state = self.lanes[usize::from(lane)].state.lock();
         state.batches += 1;
-        Arc::new(Batch { node: self.node, epoch: self.epoch, seq: state.batches, clock, events })
+        Arc::new(Batch {
+            node: self.node,
+            epoch: self.epoch,
+            seq: state.batches,
+            clock,
+            events,
+        })
     }
 }
 
@@ -272,25 +317,43 @@ mod tests {
     }
 
     fn record(id: u128, at: u64) -> Record {
-        Record { kind: Kind::Joined, id: TicketId::from_u128(id << 112), at: Micros(at) }
+        Record {
+            kind: Kind::Joined,
+            id: TicketId::from_u128(id << 112),
+            at: Micros(at),
+        }
     }
 
     #[test]
     fn a_batch_is_cut_by_count_by_age_or_on_demand() {
         let journal = journal(100, 2);
         journal.append(Micros(0), &event("a"), record(0, 1));
-        assert!(journal.cut(0, Micros(9_999), Micros(0), false).is_none(), "neither full nor old");
-        assert_eq!(journal.cut(0, Micros(10_000), Micros(0), false).map(|b| b.len()), Some(1));
+        assert!(
+            journal.cut(0, Micros(9_999), Micros(0), false).is_none(),
+            "neither full nor old"
+        );
+        assert_eq!(
+            journal
+                .cut(0, Micros(10_000), Micros(0), false)
+                .map(|b| b.len()),
+            Some(1)
+        );
         journal.acknowledge(0);
         journal.append(Micros(0), &event("a"), record(0, 2));
         journal.append(Micros(0), &event("a"), record(0, 3));
         journal.append(Micros(0), &event("a"), record(0, 4));
         let batch = journal.cut(0, Micros(0), Micros(0), false).expect("full");
         assert_eq!((batch.len(), batch.seq), (2, 2));
-        assert!(journal.cut(0, Micros(0), Micros(0), true).is_none(), "one is on its way");
+        assert!(
+            journal.cut(0, Micros(0), Micros(0), true).is_none(),
+            "one is on its way"
+        );
         assert_eq!(journal.unacknowledged(0), Some(batch));
         journal.acknowledge(0);
-        assert_eq!(journal.cut(0, Micros(0), Micros(0), true).map(|b| b.len()), Some(1));
+        assert_eq!(
+            journal.cut(0, Micros(0), Micros(0), true).map(|b| b.len()),
+            Some(1)
+        );
     }
 
     #[test]
@@ -318,8 +381,13 @@ mod tests {
         let waiting = journal.durable(lane, number);
         tokio::pin!(waiting);
         assert!(futures_poll(waiting.as_mut()).await.is_none());
-        journal.cut(lane, Micros(0), Micros(0), true).expect("on demand");
-        assert!(futures_poll(waiting.as_mut()).await.is_none(), "sent is not durable");
+        journal
+            .cut(lane, Micros(0), Micros(0), true)
+            .expect("on demand");
+        assert!(
+            futures_poll(waiting.as_mut()).await.is_none(),
+            "sent is not durable"
+        );
         journal.acknowledge(lane);
         assert!(futures_poll(waiting.as_mut()).await.is_some());
     }

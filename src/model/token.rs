@@ -178,7 +178,9 @@ impl TicketKeys {
     /// A ticket's number in an event's draw, even over all 64-bit numbers.
     pub fn draw(&self, event: &EventId, id: &TicketId) -> u64 {
         let mut hash = blake3::Hasher::new_keyed(&self.id_key);
-        hash.update(b"draw").update(id.as_bytes()).update(event.as_str().as_bytes());
+        hash.update(b"draw")
+            .update(id.as_bytes())
+            .update(event.as_str().as_bytes());
         number(&hash.finalize().as_bytes()[..8])
     }
 

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::Room;
-use super::answer::{
-    Admission, EnterRefusal, EnterStep, NotReady, PassView, Phase, TokenRefusal,
-};
+use super::answer::{Admission, EnterRefusal, EnterStep, NotReady, PassView, Phase, TokenRefusal};
 use super::line::State;
 use crate::model::gate::{EnterRequest, Entry, GatePolicy};
 use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, TicketKey, micros};
@@ -45,7 +43,10 @@ impl Room {
                 }
                 _ => NotReady::Position,
             };
-            return Err(EnterRefusal::NotReady { reason, retry_after: standing.poll_after });
+            return Err(EnterRefusal::NotReady {
+                reason,
+                retry_after: standing.poll_after,
+            });
         }
         let claim = event.side.lock().gate.leased.get(&found.id).copied();
         let pass_ttl = micros(policy.pass_ttl);
@@ -80,11 +81,17 @@ impl Room {
             Entry::Missed | Entry::NotCalled => {
                 self.to_the_front(now, request);
                 let reason = NotReady::MissedTurn;
-                return Err(EnterRefusal::NotReady { reason, retry_after: SOON });
+                return Err(EnterRefusal::NotReady {
+                    reason,
+                    retry_after: SOON,
+                });
             }
         };
         self.note_entered(now, request);
-        Ok(Admission { pass, ttl_sec: until.since(store_now).as_secs().max(1) })
+        Ok(Admission {
+            pass,
+            ttl_sec: until.since(store_now).as_secs().max(1),
+        })
     }
 
     /// The store did not answer an enter in time; the visitor may ask again without harm.
@@ -94,23 +101,34 @@ impl Room {
 
     /// The line forgets the ticket.
     fn note_entered(&self, now: Micros, request: &EnterRequest) {
-        let Some(event) = self.event(request.event.as_str()) else { return };
+        let Some(event) = self.event(request.event.as_str()) else {
+            return;
+        };
         let mut writer = event.line.write();
         let mut side = event.side.lock();
-        let Some(view) = event.line.find(&request.id) else { return };
+        let Some(view) = event.line.find(&request.id) else {
+            return;
+        };
         if view.state != State::Entered {
-            let key = TicketKey { arrival: view.time, id: request.id };
+            let key = TicketKey {
+                arrival: view.time,
+                id: request.id,
+            };
             self.remove(now, &event, &mut writer, &mut side, &key, Gone::Entered);
         }
     }
 
     /// The node believed in a turn that the gate has not: the ticket is called again first.
     fn to_the_front(&self, now: Micros, request: &EnterRequest) {
-        let Some(event) = self.event(request.event.as_str()) else { return };
+        let Some(event) = self.event(request.event.as_str()) else {
+            return;
+        };
         {
             let mut writer = event.line.write();
             let mut side = event.side.lock();
-            let Some(view) = event.line.find(&request.id) else { return };
+            let Some(view) = event.line.find(&request.id) else {
+                return;
+            };
             if !matches!(view.state, State::Called { .. }) {
                 return;
             }
@@ -118,7 +136,13 @@ impl Room {
             writer.miss(&request.id, now.after(late_grace));
             writer.give_back(&request.id);
             side.gate.leased.remove(&request.id);
-            self.record(now, &event, Kind::Returned, request.id, self.clock.tick(now));
+            self.record(
+                now,
+                &event,
+                Kind::Returned,
+                request.id,
+                self.clock.tick(now),
+            );
         }
         self.schedule.at(now, &event);
     }

@@ -37,7 +37,11 @@ impl Measured {
     /// Nothing measured yet.
     pub fn new(now: Micros) -> Self {
         let buckets = vec![Bucket::default(); BUCKETS].into();
-        Self { buckets, newest: now.0 / BUCKET, counted: now }
+        Self {
+            buckets,
+            newest: now.0 / BUCKET,
+            counted: now,
+        }
     }
 
     /// Notes what happened since the last note, and whether anybody waited during that time.
@@ -51,7 +55,9 @@ impl Measured {
         bucket.calls = bucket.calls.saturating_add(calls);
         bucket.departures = bucket.departures.saturating_add(departures);
         if waited {
-            bucket.busy = bucket.busy.saturating_add(now.0.saturating_sub(self.counted.0));
+            bucket.busy = bucket
+                .busy
+                .saturating_add(now.0.saturating_sub(self.counted.0));
         }
         self.counted = self.counted.max(now);
     }
@@ -71,7 +77,10 @@ impl Measured {
             let gone = f64::from(sum.departures);
             leaving += weight * gone / (gone + f64::from(sum.calls)).max(1.0);
         }
-        (weights > 0.0).then(|| Pace { rate: rate / weights, leaving: leaving / weights })
+        (weights > 0.0).then(|| Pace {
+            rate: rate / weights,
+            leaving: leaving / weights,
+        })
     }
 
     /// Calls a second over the last minute, waiting or not.
@@ -81,14 +90,13 @@ impl Measured {
 
     fn last(&self, length: usize) -> Bucket {
         let numbers = (self.newest + 1).saturating_sub(length as u64)..=self.newest;
-        numbers.map(|n| self.buckets[(n % BUCKETS as u64) as usize]).fold(
-            Bucket::default(),
-            |sum, bucket| Bucket {
+        numbers
+            .map(|n| self.buckets[(n % BUCKETS as u64) as usize])
+            .fold(Bucket::default(), |sum, bucket| Bucket {
                 calls: sum.calls.saturating_add(bucket.calls),
                 departures: sum.departures.saturating_add(bucket.departures),
                 busy: sum.busy.saturating_add(bucket.busy),
-            },
-        )
+            })
     }
 }
 
@@ -115,12 +123,22 @@ impl Forecast {
     /// is the time in seconds until anybody is called at all. `longest` caps what a standing still
     /// line is told, in seconds.
     pub fn publish(&self, policy_rate: f64, measured: Option<Pace>, closed: f64, longest: f64) {
-        let place = |rate: f64| if rate > 0.0 { (1.0 / rate).min(longest) } else { longest };
+        let place = |rate: f64| {
+            if rate > 0.0 {
+                (1.0 / rate).min(longest)
+            } else {
+                longest
+            }
+        };
         let measured = measured.filter(|pace| pace.rate > 0.0);
         let seen = measured.map_or(policy_rate, |pace| pace.rate);
         let staying = 1.0 - measured.map_or(0.0, |pace| pace.leaving.clamp(0.0, 0.9));
         // The measured rate may pass the policy's a little, by the turns that no-shows gave back.
-        let rate = if policy_rate > 0.0 { seen.min(policy_rate * 1.5) } else { 0.0 };
+        let rate = if policy_rate > 0.0 {
+            seen.min(policy_rate * 1.5)
+        } else {
+            0.0
+        };
         let likely = place(rate) * staying;
         let low = place(rate.max(policy_rate)) * staying * 0.8;
         let high = place(rate.min(policy_rate)) * 1.25;
@@ -134,10 +152,16 @@ impl Forecast {
         let (high, closed) = unpack(self.rest.load(Ordering::Relaxed));
         let seconds = |each: f32| {
             // `as` saturates: a forecast beyond all bounds stays a number.
-            (f64::from(each) * place as f64 + f64::from(closed)).ceil().max(1.0) as u64
+            (f64::from(each) * place as f64 + f64::from(closed))
+                .ceil()
+                .max(1.0) as u64
         };
         let likely = seconds(likely);
-        Eta { likely, low: seconds(low).min(likely), high: seconds(high).max(likely) }
+        Eta {
+            likely,
+            low: seconds(low).min(likely),
+            high: seconds(high).max(likely),
+        }
     }
 }
 
@@ -146,7 +170,10 @@ fn pack(first: f64, second: f64) -> u64 {
 }
 
 fn unpack(packed: u64) -> (f32, f32) {
-    (f32::from_bits((packed >> 32) as u32), f32::from_bits(packed as u32))
+    (
+        f32::from_bits((packed >> 32) as u32),
+        f32::from_bits(packed as u32),
+    )
 }
 
 #[cfg(test)]
@@ -180,10 +207,27 @@ mod tests {
     fn a_wait_is_told_with_its_bounds() {
         let forecast = Forecast::default();
         forecast.publish(10.0, None, 0.0, 3600.0);
-        assert_eq!(forecast.at(100), Eta { likely: 10, low: 8, high: 13 });
-        let slower = Some(Pace { rate: 5.0, leaving: 0.5 });
+        assert_eq!(
+            forecast.at(100),
+            Eta {
+                likely: 10,
+                low: 8,
+                high: 13
+            }
+        );
+        let slower = Some(Pace {
+            rate: 5.0,
+            leaving: 0.5,
+        });
         forecast.publish(10.0, slower, 0.0, 3600.0);
-        assert_eq!(forecast.at(100), Eta { likely: 10, low: 4, high: 25 });
+        assert_eq!(
+            forecast.at(100),
+            Eta {
+                likely: 10,
+                low: 4,
+                high: 25
+            }
+        );
         forecast.publish(0.0, None, 0.0, 3600.0);
         assert_eq!(forecast.at(1).likely, 3600);
         forecast.publish(10.0, None, 60.0, 3600.0);

@@ -73,7 +73,9 @@ impl Event {
     /// Works out the forecast and the reason that status answers tell.
     pub(super) fn publish_forecast(&self, now: Micros, side: &Side) {
         let policy = self.policy.load();
-        let closed = policy.opens.map_or(0.0, |opens| opens.since(now).as_secs_f64());
+        let closed = policy
+            .opens
+            .map_or(0.0, |opens| opens.since(now).as_secs_f64());
         let pace = side.measured.as_ref().and_then(super::eta::Measured::pace);
         let longest = policy.ticket_ttl.as_secs_f64();
         self.forecast.publish(policy.rate, pace, closed, longest);

@@ -96,7 +96,10 @@ impl Events {
     }
 
     pub fn all(&self) -> Vec<Arc<Event>> {
-        self.shards.iter().flat_map(|shard| shard.load().values().cloned().collect::<Vec<_>>()).collect()
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.load().values().cloned().collect::<Vec<_>>())
+            .collect()
     }
 
     pub fn len(&self) -> usize {
@@ -128,7 +131,11 @@ impl Room {
     /// The policy an event has by configuration.
     pub(super) fn base_policy(&self, id: &EventId) -> Policy {
         let settings = self.settings.load();
-        settings.events.get(id).unwrap_or(&settings.defaults).clone()
+        settings
+            .events
+            .get(id)
+            .unwrap_or(&settings.defaults)
+            .clone()
     }
 
     pub(super) fn create_configured(&self, now: Micros) {

@@ -57,9 +57,12 @@ impl Room {
             None if !self.settings.load().create_on_demand => {
                 return Err(JoinRefusal::EventNotFound);
             }
-            None => self.event_or_make(now, name, false).map_err(|TooMany| {
-                JoinRefusal::Full { what: "the number of events", retry_after: FULL_RETRY }
-            })?,
+            None => self
+                .event_or_make(now, name, false)
+                .map_err(|TooMany| JoinRefusal::Full {
+                    what: "the number of events",
+                    retry_after: FULL_RETRY,
+                })?,
         };
         let policy = event.policy.load();
         if policy.order == Order::Reject || Event::is_closed(&policy, now) {
@@ -89,7 +92,10 @@ impl Room {
                 None => {}
             }
         }
-        let full = |what| JoinRefusal::Full { what, retry_after: FULL_RETRY };
+        let full = |what| JoinRefusal::Full {
+            what,
+            retry_after: FULL_RETRY,
+        };
         if event.line.waiting() >= u64::from(policy.max_waiting) {
             return Err(full("the line"));
         }
@@ -125,7 +131,11 @@ impl Room {
         let found = Found::of(event, &id, now).ok_or_else(|| full("the line"))?;
         let standing = self.standing(now, &found);
         self.schedule_after_join(now, event, &standing, id);
-        Ok(Some(Joined { token, standing, commit: Commit { lane, seq } }))
+        Ok(Some(Joined {
+            token,
+            standing,
+            commit: Commit { lane, seq },
+        }))
     }
 
     fn schedule_after_join(
@@ -145,7 +155,8 @@ impl Room {
         };
         // An event at rest looks again late; somebody waits now, or spent a turn put aside.
         if !scheduled {
-            self.schedule.at(if standing.ready { soon } else { now }, event);
+            self.schedule
+                .at(if standing.ready { soon } else { now }, event);
         }
     }
 
@@ -157,8 +168,15 @@ impl Room {
             return None;
         }
         let standing = self.standing(now, &found);
-        let commit = Commit { lane: id.partition(self.journal.partitions()), seq: 0 };
-        Some(Joined { token: self.token(event, id, found.time), standing, commit })
+        let commit = Commit {
+            lane: id.partition(self.journal.partitions()),
+            seq: 0,
+        };
+        Some(Joined {
+            token: self.token(event, id, found.time),
+            standing,
+            commit,
+        })
     }
 
     /// A turn in the join's own answer, when nobody waits and one was put aside for that.
@@ -224,8 +242,12 @@ impl Room {
     /// Whether anything may be believed of a token: not so when it was issued before its event was
     /// forgotten on an operator's word.
     pub(super) fn is_void(&self, claims: &Claims<'_>) -> bool {
-        let Ok(name) = EventId::new(claims.event) else { return true };
-        self.events.forgotten(&name).is_some_and(|at| claims.arrival <= at)
+        let Ok(name) = EventId::new(claims.event) else {
+            return true;
+        };
+        self.events
+            .forgotten(&name)
+            .is_some_and(|at| claims.arrival <= at)
     }
 
     /// Events held.
@@ -236,6 +258,9 @@ impl Room {
     /// Joins since the start.
     pub fn joined(&self) -> u64 {
         let events = self.events.all();
-        events.iter().map(|event| event.tally.joined.load(Ordering::Relaxed)).sum()
+        events
+            .iter()
+            .map(|event| event.tally.joined.load(Ordering::Relaxed))
+            .sum()
     }
 }

@@ -24,27 +24,42 @@ impl Room {
     /// no node puts it back.
     pub fn leave(&self, now: Micros, token: &str) {
         let mut buffer = token::buffer();
-        let Some(claims) = self.ticket_keys.verify(token, &mut buffer) else { return };
-        let Some(event) = self.event_of(now, &claims) else { return };
+        let Some(claims) = self.ticket_keys.verify(token, &mut buffer) else {
+            return;
+        };
+        let Some(event) = self.event_of(now, &claims) else {
+            return;
+        };
         let mut writer = event.line.write();
         let mut side = event.side.lock();
         let known = event.line.find(&claims.id);
         if known.as_ref().is_some_and(|view| view.state.is_gone()) {
             return;
         }
-        let key = TicketKey { arrival: claims.arrival, id: claims.id };
+        let key = TicketKey {
+            arrival: claims.arrival,
+            id: claims.id,
+        };
         self.remove(now, &event, &mut writer, &mut side, &key, Gone::Left);
     }
 
     /// Marks the ticket as leaving; a poll within the grace undoes it. Answers the grace.
     pub fn leave_softly(&self, now: Micros, token: &str) -> Duration {
         let mut buffer = token::buffer();
-        let known = self.ticket_keys.verify(token, &mut buffer).and_then(|claims| {
-            let event = self.event(claims.event)?;
-            event.line.find(&claims.id).filter(|view| !view.state.is_gone())?;
-            Some((event, claims.id))
-        });
-        let Some((event, id)) = known else { return self.settings.load().defaults.leave_grace };
+        let known = self
+            .ticket_keys
+            .verify(token, &mut buffer)
+            .and_then(|claims| {
+                let event = self.event(claims.event)?;
+                event
+                    .line
+                    .find(&claims.id)
+                    .filter(|view| !view.state.is_gone())?;
+                Some((event, claims.id))
+            });
+        let Some((event, id)) = known else {
+            return self.settings.load().defaults.leave_grace;
+        };
         let grace = event.policy.load().leave_grace;
         let mut writer = event.line.write();
         if writer.set_leaving(&id, true) {
@@ -70,7 +85,9 @@ impl Room {
             Some(event) => Some(event),
             None => {
                 let name = EventId::new(claims.event).ok()?;
-                self.event_or_make(now, &name, true).map_err(|join::TooMany| ()).ok()
+                self.event_or_make(now, &name, true)
+                    .map_err(|join::TooMany| ())
+                    .ok()
             }
         }
     }
@@ -124,12 +141,16 @@ impl Room {
         side: &mut Side,
     ) {
         while let Some(id) = side.leaving.pop(now) {
-            let Some(view) = event.line.find(&id) else { continue };
+            let Some(view) = event.line.find(&id) else {
+                continue;
+            };
             if view.leaving && !view.state.is_gone() {
-                let key = TicketKey { arrival: view.time, id };
+                let key = TicketKey {
+                    arrival: view.time,
+                    id,
+                };
                 self.remove(now, event, writer, side, &key, Gone::Left);
             }
         }
     }
 }
-

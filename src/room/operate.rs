@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::answer::EventStats;
-use super::event::Event;
 use super::eta::Measured;
+use super::event::Event;
 use super::tick::REASON_TOLD;
 use super::{Room, Settings};
 use crate::model::policy::PolicyMistake;
@@ -15,7 +15,12 @@ use crate::model::{EventId, Micros, Policy, PolicyPatch};
 impl Room {
     /// All events in figures, by name.
     pub fn stats(&self) -> Vec<EventStats> {
-        let mut stats: Vec<_> = self.events.all().iter().map(|event| stats_of(event)).collect();
+        let mut stats: Vec<_> = self
+            .events
+            .all()
+            .iter()
+            .map(|event| stats_of(event))
+            .collect();
         stats.sort_by(|a, b| a.event.cmp(&b.event));
         stats
     }
@@ -94,7 +99,9 @@ impl Room {
     /// Forgets an event with all its tickets; their tokens are void from now on. Answers how many
     /// tickets there were.
     pub fn forget(&self, now: Micros, event: &EventId) -> u64 {
-        let Some(found) = self.event(event.as_str()) else { return 0 };
+        let Some(found) = self.event(event.as_str()) else {
+            return 0;
+        };
         let tickets = {
             let _writer = found.line.write();
             found.side.lock().retired = true;
@@ -140,15 +147,22 @@ impl Promises {
     pub(super) fn note(&self, promised: Duration, real: Duration) {
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.promised_ms.fetch_add(millis(promised), Ordering::Relaxed);
+        self.promised_ms
+            .fetch_add(millis(promised), Ordering::Relaxed);
         self.real_ms.fetch_add(millis(real), Ordering::Relaxed);
-        self.off_ms.fetch_add(millis(promised.abs_diff(real)), Ordering::Relaxed);
+        self.off_ms
+            .fetch_add(millis(promised.abs_diff(real)), Ordering::Relaxed);
     }
 
     /// Sampled waits so far, and the seconds promised, waited and off, summed.
     pub fn totals(&self) -> (u64, f64, f64, f64) {
         let sec = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64 / 1000.0;
         let count = self.count.load(Ordering::Relaxed);
-        (count, sec(&self.promised_ms), sec(&self.real_ms), sec(&self.off_ms))
+        (
+            count,
+            sec(&self.promised_ms),
+            sec(&self.real_ms),
+            sec(&self.off_ms),
+        )
     }
 }

@@ -49,7 +49,11 @@ mod tests {
     use super::*;
 
     fn polls(salt: u64) -> Polls {
-        Polls { min: Duration::from_secs(1), max: Duration::from_secs(60), salt }
+        Polls {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+            salt,
+        }
     }
 
     #[test]
@@ -67,7 +71,9 @@ mod tests {
 
     #[test]
     fn neighbours_are_spread() {
-        let sum: u128 = (0..1000).map(|salt| polls(salt).after(100).as_millis()).sum();
+        let sum: u128 = (0..1000)
+            .map(|salt| polls(salt).after(100).as_millis())
+            .sum();
         assert!((9_800..=10_200).contains(&(sum / 1000)), "{}", sum / 1000);
         assert_ne!(polls(1).after(100), polls(2).after(100));
     }
@@ -78,6 +84,9 @@ mod tests {
         let polls_per_sec: f64 = (1..=1000u64)
             .map(|k| 1000.0 / polls(k).after(k * 1000 / rate).as_secs_f64())
             .sum();
-        assert!((10_000.0..80_000.0).contains(&polls_per_sec), "{polls_per_sec}");
+        assert!(
+            (10_000.0..80_000.0).contains(&polls_per_sec),
+            "{polls_per_sec}"
+        );
     }
 }

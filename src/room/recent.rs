@@ -16,7 +16,9 @@ pub struct RecentKeys {
 impl RecentKeys {
     /// An empty window.
     pub fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect() }
+        Self {
+            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 
     /// Notes that `key` came with `body`; answers `false` when it lately came with another body.
@@ -49,7 +51,10 @@ mod tests {
         assert!(recent.agrees(key, 1));
         assert!(recent.agrees(key, 1), "a replay");
         assert!(!recent.agrees(key, 2));
-        assert!(recent.agrees(9 << 40 | 3, 2), "another key in the same slot takes it over");
+        assert!(
+            recent.agrees(9 << 40 | 3, 2),
+            "another key in the same slot takes it over"
+        );
         assert!(recent.agrees(key, 2), "a forgotten key is new");
     }
 }

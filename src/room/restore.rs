@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::Room;
 use super::event::Event;
+use super::leave::reason;
 use super::line::State;
 use crate::model::gate::GateView;
-use super::leave::reason;
 use crate::model::{EventId, Gone, Kind, Micros, Record, TicketId, TicketKey};
 
 /// Entries looked at while the line's writer is held.
@@ -15,7 +15,9 @@ const DUMPED_AT_ONCE: u32 = 4_096;
 impl Room {
     /// Puts a chunk of live tickets of one event in line. Fast when sorted by arrival, right anyway.
     pub fn restore_live(&self, now: Micros, event: &EventId, tickets: &[TicketKey]) {
-        let Ok(event) = self.event_or_make(now, event, true) else { return };
+        let Ok(event) = self.event_or_make(now, event, true) else {
+            return;
+        };
         if let Some(newest) = tickets.iter().map(|key| key.arrival).max() {
             self.clock.observe(newest, now, self.identity.skew_max);
         }
@@ -24,8 +26,15 @@ impl Room {
     }
 
     /// Remembers a chunk of removed tickets of one event.
-    pub fn restore_removed(&self, now: Micros, event: &EventId, removed: &[(TicketId, Micros, Gone)]) {
-        let Ok(event) = self.event_or_make(now, event, true) else { return };
+    pub fn restore_removed(
+        &self,
+        now: Micros,
+        event: &EventId,
+        removed: &[(TicketId, Micros, Gone)],
+    ) {
+        let Ok(event) = self.event_or_make(now, event, true) else {
+            return;
+        };
         let mut writer = event.line.write();
         for (id, at, why) in removed {
             self.clock.observe(*at, now, self.identity.skew_max);
@@ -37,19 +46,28 @@ impl Room {
 
     /// Takes over a gate: open turns are open here too, and who entered has entered.
     pub fn restore_gate(&self, now: Micros, gate: &GateView) {
-        let Ok(event) = self.event_or_make(now, &gate.event, true) else { return };
+        let Ok(event) = self.event_or_make(now, &gate.event, true) else {
+            return;
+        };
         let mut writer = event.line.write();
         let mut side = event.side.lock();
         side.gate.version = gate.version;
         side.gate.active = gate.active;
         side.gate.open_turns = u32::try_from(gate.called.len()).unwrap_or(u32::MAX);
         for turn in &gate.called {
-            if event.line.find(&turn.id).is_some_and(|view| view.state == State::Waiting) {
-                writer.call(&turn.id, now.after(turn.until.since(gate.now)));
+            if event
+                .line
+                .find(&turn.id)
+                .is_some_and(|view| view.state == State::Waiting)
+            {
+                writer.call(&turn.id, now.after(turn.until.since(now)));
             }
         }
         for (id, at) in &gate.entered {
-            let entered = event.line.find(id).is_some_and(|view| view.state == State::Entered);
+            let entered = event
+                .line
+                .find(id)
+                .is_some_and(|view| view.state == State::Entered);
             if !entered {
                 let arrival = event.line.find(id).map_or(*at, |view| view.time);
                 let at = (*at).max(arrival);
@@ -79,12 +97,19 @@ impl Room {
         let mut next = Some(0);
         while let Some(from) = next {
             // The writer is let go between pieces: others want it.
-            next = event.line.write().entries(from, DUMPED_AT_ONCE, &mut entries);
+            next = event
+                .line
+                .write()
+                .entries(from, DUMPED_AT_ONCE, &mut entries);
             for entry in entries.drain(..) {
                 if entry.id.partition(self.journal.partitions()) != partition {
                     continue;
                 }
-                let record = |kind, at| Record { kind, id: entry.id, at };
+                let record = |kind, at| Record {
+                    kind,
+                    id: entry.id,
+                    at,
+                };
                 // A ticket that came back after a removal: the removal still refuses older joins.
                 records.extend(entry.removed.map(|at| record(Kind::Left, at)));
                 records.push(record(

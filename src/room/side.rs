@@ -64,7 +64,11 @@ pub(super) struct LocalGate {
 impl Side {
     pub fn new(now: Micros) -> Self {
         Self {
-            gate: LocalGate::default(),
+            // Later than the serials of any earlier life of this node, so that gates listen to it.
+            gate: LocalGate {
+                serial: now.0,
+                ..LocalGate::default()
+            },
             leaving: Leaving::default(),
             measured: None,
             departures: 0,

@@ -67,7 +67,10 @@ impl Room {
     /// The token shows nothing, or a place that is gone.
     pub fn look(&self, now: Micros, token: &str) -> Result<Found, TokenRefusal> {
         let mut buffer = token::buffer();
-        let claims = self.ticket_keys.verify(token, &mut buffer).ok_or(TokenRefusal::NotFound)?;
+        let claims = self
+            .ticket_keys
+            .verify(token, &mut buffer)
+            .ok_or(TokenRefusal::NotFound)?;
         let found = match self.event(claims.event) {
             Some(event) => Found::of(&event, &claims.id, now),
             None => None,
@@ -77,7 +80,9 @@ impl Room {
             None => self.put_back(now, &claims)?,
         };
         match found.state {
-            State::Waiting | State::Returned if !found.leaving && !self.lets_all(&found) => Ok(found),
+            State::Waiting | State::Returned if !found.leaving && !self.lets_all(&found) => {
+                Ok(found)
+            }
             State::Entered => Ok(found),
             State::Left => Err(TokenRefusal::Gone(Some(Gone::Left))),
             State::Expired => Err(TokenRefusal::Gone(Some(Gone::Expired))),
@@ -156,7 +161,8 @@ impl Room {
         if now.since(claims.arrival) > ttl {
             return Err(TokenRefusal::Gone(None));
         }
-        self.clock.observe(claims.arrival, now, self.identity.skew_max);
+        self.clock
+            .observe(claims.arrival, now, self.identity.skew_max);
         loop {
             let event = self
                 .event_or_make(now, &name, true)
@@ -196,7 +202,10 @@ impl Room {
                 side.leaving.cancel(&found.id);
                 self.record(now, &event, Kind::Seen, found.id, self.clock.tick(now));
             }
-            let key = TicketKey { arrival: view.time, id: found.id };
+            let key = TicketKey {
+                arrival: view.time,
+                id: found.id,
+            };
             match view.state {
                 _ if view.state.is_gone() => {}
                 State::Called { until } if until > now => {}

@@ -66,7 +66,9 @@ impl Schedule {
     fn push(&self, at: Micros, event: &EventId) {
         let first = {
             let mut heap = self.heap.lock();
-            let first = heap.peek().is_none_or(|Reverse((earliest, _))| at < *earliest);
+            let first = heap
+                .peek()
+                .is_none_or(|Reverse((earliest, _))| at < *earliest);
             heap.push(Reverse((at, event.clone())));
             first
         };
@@ -108,7 +110,9 @@ impl Room {
     /// Does the memory work of every event that is due, and hands out what to ask their gates.
     pub fn tick(&self, now: Micros, asking: &mut Vec<Asking>) {
         while let Some((at, name)) = self.schedule.pop(now) {
-            let Some(event) = self.event(name.as_str()) else { continue };
+            let Some(event) = self.event(name.as_str()) else {
+                continue;
+            };
             let outdated = event.side.lock().gate.due != at;
             if outdated {
                 continue;
@@ -158,7 +162,11 @@ impl Room {
         drop(side);
         drop(writer);
         self.schedule.push(due, &event.id);
-        request.map(|request| Asking { request, since: now, event: Arc::clone(event) })
+        request.map(|request| Asking {
+            request,
+            since: now,
+            event: Arc::clone(event),
+        })
     }
 
     /// Removes those nobody polled for, and forgets old removals. Answers whether there is more.
@@ -175,10 +183,15 @@ impl Room {
         let (heartbeat, ticket) = (policy.heartbeat_ttl, policy.ticket_ttl);
         let swept = writer.sweep(now, heartbeat, ticket, expire, SWEEP_MAX, &mut over);
         for due in over {
-            let Some(view) = event.line.find(&due.id) else { continue };
+            let Some(view) = event.line.find(&due.id) else {
+                continue;
+            };
             match due.lapse {
                 Lapse::Silent { .. } | Lapse::Grace => {
-                    let key = TicketKey { arrival: view.time, id: due.id };
+                    let key = TicketKey {
+                        arrival: view.time,
+                        id: due.id,
+                    };
                     self.remove(now, event, writer, side, &key, Gone::Expired);
                 }
                 // Turns that the gate does not know of lapse by themselves.
@@ -197,7 +210,9 @@ impl Room {
         let level = Self::level(now, policy, side);
         let whole = (1e6 - level).max(0.0) / policy.rate;
         let half_burst = f64::from(policy.burst) * 0.5e6 / policy.rate;
-        let micros = whole.max(half_burst.min(PERIOD_MAX.as_micros() as f64)).ceil();
+        let micros = whole
+            .max(half_burst.min(PERIOD_MAX.as_micros() as f64))
+            .ceil();
         Duration::from_micros(micros as u64).clamp(PERIOD_MIN, PERIOD_MAX)
     }
 
@@ -235,7 +250,11 @@ impl Room {
         let expected = side.configured || now.since(side.joined_at) < LEASE_AFTER_JOIN;
         let lease_wanted = if nobody && expected && !policy_now.paused && !passes {
             let share = f64::from(policy.burst) / 2.0 / f64::from(self.identity.fleet.max(1));
-            (policy.rate * 0.2).min(share).ceil().max(1.0).min(f64::from(policy.burst)) as u32
+            (policy.rate * 0.2)
+                .min(share)
+                .ceil()
+                .max(1.0)
+                .min(f64::from(policy.burst)) as u32
         } else {
             0
         };
@@ -272,7 +291,11 @@ impl Room {
 
     /// The gate's answer; `None` when there was none in time.
     pub fn advanced(&self, now: Micros, asking: Asking, answer: Option<Advanced>) {
-        let Asking { request, since, event } = asking;
+        let Asking {
+            request,
+            since,
+            event,
+        } = asking;
         let policy = event.policy.load_full();
         let mut writer = event.line.write();
         let mut side = event.side.lock();
@@ -290,19 +313,27 @@ impl Room {
         let ours = |until: Micros| now.after(until.since(answer.now));
         let mut called = 0;
         for turn in &answer.called {
-            called += u32::from(self.call(now, &event, &mut writer, &mut side, turn, ours(turn.until)));
+            called +=
+                u32::from(self.call(now, &event, &mut writer, &mut side, turn, ours(turn.until)));
         }
         for id in &answer.missed {
-            let Some(view) = event.line.find(id) else { continue };
+            let Some(view) = event.line.find(id) else {
+                continue;
+            };
             if matches!(view.state, State::Called { .. }) {
                 writer.miss(id, now.after(policy.late_grace));
                 self.record(now, &event, Kind::Missed, *id, self.clock.tick(now));
             }
         }
         for id in &answer.entered {
-            let Some(view) = event.line.find(id) else { continue };
+            let Some(view) = event.line.find(id) else {
+                continue;
+            };
             if !view.state.is_gone() {
-                let key = TicketKey { arrival: view.time, id: *id };
+                let key = TicketKey {
+                    arrival: view.time,
+                    id: *id,
+                };
                 self.remove(now, &event, &mut writer, &mut side, &key, Gone::Entered);
             }
         }
@@ -335,7 +366,8 @@ impl Room {
         gate.level_at = now;
         gate.active = answer.active;
         gate.open_turns = answer.open_turns;
-        gate.given_back.retain(|id| !request.given_back.contains(id));
+        gate.given_back
+            .retain(|id| !request.given_back.contains(id));
         for turn in &request.claims {
             gate.leased.remove(&turn.id);
         }
@@ -357,7 +389,9 @@ impl Room {
         turn: &Turn,
         until: Micros,
     ) -> bool {
-        let Some(view) = event.line.find(&turn.id) else { return false };
+        let Some(view) = event.line.find(&turn.id) else {
+            return false;
+        };
         match view.state {
             State::Waiting | State::Returned | State::Missed { .. } => {
                 writer.call(&turn.id, until);
