@@ -4,10 +4,13 @@ pub mod codec;
 pub mod gate;
 pub mod hlc;
 pub mod ids;
+pub mod nearest;
+pub mod policy;
 pub mod record;
 pub mod ticket;
 
 pub use hlc::Hlc;
 pub use ids::{EventId, EventIdError, NodeId, TicketId};
+pub use policy::{Policy, PolicyPatch};
 pub use record::{Batch, Gone, Kind, Record};
 pub use ticket::{Micros, TicketKey, micros};
