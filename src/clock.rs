@@ -1,1 +1,161 @@
+//! The only place that reads time.
+//!
+//! Everything else takes `now` as an argument, so that tests and simulations own it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A clock as a value: real, or moved by hand.
+#[derive(Debug, Clone)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    Real(Arc<Real>),
+    Manual(Arc<AtomicU64>),
+}
+
+/// The wall clock, guarded by the monotonic one: small corrections are followed, a jump ahead by
+/// more than `jump_max` is refused and time goes on evenly from where it was.
+#[derive(Debug)]
+struct Real {
+    started: Instant,
+    started_wall: u64,
+    jump_max: i64,
+    /// How far the wall clock is allowed to have moved against the monotonic one, in microseconds.
+    offset: AtomicI64,
+    refused: AtomicU64,
+}
+
+impl Clock {
+    /// The machine's clock. A jump of the wall clock by more than `jump_max` is refused.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that reads time"
+    )]
+    pub fn real(jump_max: Duration) -> Self {
+        Self(Source::Real(Arc::new(Real {
+            started: Instant::now(),
+            started_wall: wall(),
+            jump_max: i64::try_from(jump_max.as_micros()).unwrap_or(i64::MAX),
+            offset: AtomicI64::new(0),
+            refused: AtomicU64::new(0),
+        })))
+    }
+
+    /// A clock that stands at `micros` until it is moved, and the handle that moves it.
+    pub fn manual(micros: u64) -> (Self, ManualTime) {
+        let now = Arc::new(AtomicU64::new(micros));
+        (Self(Source::Manual(Arc::clone(&now))), ManualTime(now))
+    }
+
+    /// Microseconds since 1970. Never jumps ahead by more than the bound; may step back a little
+    /// with the wall clock (the hybrid logical clock on top of it never does). About 50 ns.
+    pub fn now_micros(&self) -> u64 {
+        match &self.0 {
+            Source::Real(real) => real.now_micros(),
+            Source::Manual(now) => now.load(Ordering::SeqCst),
+        }
+    }
+
+    /// How many readings were refused because the wall clock had jumped.
+    pub fn jumps_refused(&self) -> u64 {
+        match &self.0 {
+            Source::Real(real) => real.refused.load(Ordering::Relaxed),
+            Source::Manual(_) => 0,
+        }
+    }
+}
+
+impl Real {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that reads time"
+    )]
+    fn now_micros(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let steady = self.started_wall.saturating_add(elapsed);
+        let offset = self.follow(steady, wall());
+        steady.saturating_add_signed(offset)
+    }
+
+    /// The offset to go by: that of the wall clock, unless it moved too far at once.
+    fn follow(&self, steady: u64, wall: u64) -> i64 {
+        let known = self.offset.load(Ordering::Relaxed);
+        let seen = wall.wrapping_sub(steady) as i64;
+        if seen.saturating_sub(known).saturating_abs() <= self.jump_max {
+            if seen != known {
+                self.offset.store(seen, Ordering::Relaxed);
+            }
+            return seen;
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        known
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the place that reads time"
+)]
+fn wall() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Moves a manual clock.
+#[derive(Debug, Clone)]
+pub struct ManualTime(Arc<AtomicU64>);
+
+impl ManualTime {
+    /// Moves time on.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(
+            u64::try_from(by.as_micros()).unwrap_or(u64::MAX),
+            Ordering::SeqCst,
+        );
+    }
+
+    /// Sets time, forward or back.
+    pub fn set(&self, micros: u64) {
+        self.0.store(micros, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn real(jump_max: i64) -> Real {
+        #[expect(clippy::disallowed_methods, reason = "a start for the test's clock")]
+        let started = Instant::now();
+        Real {
+            started,
+            started_wall: 1_000,
+            jump_max,
+            offset: AtomicI64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    #[test]
+    fn small_corrections_are_followed_and_jumps_are_refused() {
+        let clock = real(100);
+        assert_eq!(clock.follow(10_000, 10_080), 80);
+        assert_eq!(clock.follow(20_000, 20_150), 150);
+        assert_eq!(clock.follow(30_000, 90_000), 150, "a jump ahead is refused");
+        assert_eq!(clock.follow(40_000, 1_000), 150, "and so is one back");
+        assert_eq!(clock.refused.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_manual_clock_stands_until_moved() {
+        let (clock, time) = Clock::manual(5);
+        assert_eq!(clock.now_micros(), 5);
+        time.advance(Duration::from_millis(1));
+        assert_eq!(clock.now_micros(), 1_005);
+    }
+}

@@ -5,12 +5,14 @@ pub mod gate;
 pub mod hlc;
 pub mod ids;
 pub mod nearest;
+pub mod pass;
 pub mod policy;
 pub mod record;
 pub mod ticket;
+pub mod token;
 
 pub use hlc::Hlc;
 pub use ids::{EventId, EventIdError, NodeId, TicketId};
-pub use policy::{Policy, PolicyPatch};
+pub use policy::{Order, Outage, Policy, PolicyPatch};
 pub use record::{Batch, Gone, Kind, Record};
 pub use ticket::{Micros, TicketKey, micros};

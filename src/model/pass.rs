@@ -1,0 +1,200 @@
+//! The pass: what a visitor gets by entering, a JWT signed with Ed25519 that the site verifies by
+//! itself with the published key set.
+
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use super::ids::{EventId, TicketId};
+use super::ticket::Micros;
+
+/// What stands before the 32 bytes of the seed in a PKCS#8 v1 document for Ed25519 (RFC 8410).
+const PKCS8_ED25519: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+/// The issuer that passes name.
+pub const ISSUER: &str = "tidegate";
+/// The longest pass that is read, in bytes.
+pub const PASS_BYTES_MAX: usize = 2048;
+
+/// What a pass says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassClaims {
+    /// Who issued it: [`ISSUER`].
+    pub iss: String,
+    /// The event it opens.
+    pub aud: EventId,
+    /// The ticket it came from, 32 hexadecimal digits: one pass a ticket.
+    pub jti: String,
+    /// When it was issued, seconds since 1970.
+    pub iat: u64,
+    /// When it ends, seconds since 1970.
+    pub exp: u64,
+}
+
+impl PassClaims {
+    /// The ticket it came from.
+    pub fn ticket(&self) -> Option<TicketId> {
+        let plain = self.jti.len() == 32 && self.jti.bytes().all(|b| b.is_ascii_hexdigit());
+        plain
+            .then(|| {
+                u128::from_str_radix(&self.jti, 16)
+                    .ok()
+                    .map(TicketId::from_u128)
+            })
+            .flatten()
+    }
+}
+
+/// A pass key that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PassKeyError {
+    /// The active name is not among the keys.
+    #[error("the active key {0:?} is not among the pass keys")]
+    NoActive(String),
+    /// The bytes are no usable seed.
+    #[error("the pass key {0:?} is no usable Ed25519 seed: {1}")]
+    Unusable(String, String),
+}
+
+/// The keys that sign and verify passes.
+pub struct PassKeys {
+    header: Header,
+    signing: EncodingKey,
+    verifying: Vec<(String, DecodingKey)>,
+    validation: Validation,
+    jwks: String,
+}
+
+impl PassKeys {
+    /// Keys from 32-byte seeds by name, of which `active` signs.
+    ///
+    /// # Errors
+    /// `active` is not among them, or a seed is unusable.
+    pub fn new(active: &str, seeds: &[(String, [u8; 32])]) -> Result<Self, PassKeyError> {
+        let mut set = JwkSet { keys: Vec::new() };
+        let mut verifying = Vec::new();
+        let mut signing = None;
+        for (name, seed) in seeds {
+            let unusable = |e: jsonwebtoken::errors::Error| {
+                PassKeyError::Unusable(name.clone(), e.to_string())
+            };
+            let key = EncodingKey::from_ed_der(&[&PKCS8_ED25519[..], seed].concat());
+            let mut jwk = Jwk::from_encoding_key(&key, Algorithm::EdDSA).map_err(unusable)?;
+            jwk.common.key_id = Some(name.clone());
+            verifying.push((name.clone(), DecodingKey::from_jwk(&jwk).map_err(unusable)?));
+            set.keys.push(jwk);
+            if name == active {
+                signing = Some(key);
+            }
+        }
+        let signing = signing.ok_or_else(|| PassKeyError::NoActive(active.to_owned()))?;
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(active.to_owned());
+        // Time is an argument here, and which event is asked for is the caller's to compare.
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_required_spec_claims(&["iss", "exp"]);
+        let jwks = serde_json::to_string(&set).expect("a key set is plain JSON");
+        Ok(Self {
+            header,
+            signing,
+            verifying,
+            validation,
+            jwks,
+        })
+    }
+
+    /// A pass for a ticket that enters now. About 20 µs.
+    pub fn sign(&self, event: &EventId, id: TicketId, now: Micros, ttl_micros: u64) -> String {
+        let iat = now.0 / 1_000_000;
+        let claims = PassClaims {
+            iss: ISSUER.to_owned(),
+            aud: event.clone(),
+            jti: id.to_string(),
+            iat,
+            exp: iat.saturating_add(ttl_micros.div_ceil(1_000_000)),
+        };
+        jsonwebtoken::encode(&self.header, &claims, &self.signing)
+            .expect("a key that was accepted at the start signs plain claims")
+    }
+
+    /// What a pass says, if one of the keys signed it; also when it has ended. About 40 µs.
+    pub fn verify(&self, pass: &str) -> Option<PassClaims> {
+        if pass.len() > PASS_BYTES_MAX {
+            return None;
+        }
+        let name = jsonwebtoken::decode_header(pass).ok()?.kid?;
+        let (_, key) = self.verifying.iter().find(|(known, _)| *known == name)?;
+        let claims = jsonwebtoken::decode::<PassClaims>(pass, key, &self.validation)
+            .ok()?
+            .claims;
+        claims.ticket().is_some().then_some(claims)
+    }
+
+    /// The public keys as a JSON Web Key Set.
+    pub fn jwks(&self) -> &str {
+        &self.jwks
+    }
+}
+
+impl std::fmt::Debug for PassKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PassKeys({} keys)", self.verifying.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(active: &str, names: &[&str]) -> PassKeys {
+        let seeds: Vec<_> = names
+            .iter()
+            .map(|name| ((*name).to_owned(), [name.as_bytes()[1]; 32]))
+            .collect();
+        PassKeys::new(active, &seeds).expect("good keys")
+    }
+
+    #[test]
+    fn a_pass_says_what_was_signed_and_rotation_overlaps() {
+        let event = EventId::new("evt_1").expect("a fine id");
+        let id = TicketId::from_u128(42);
+        let pass = keys("k1", &["k1"]).sign(&event, id, Micros(1_800_000_000_500_000), 30_000_000);
+        let claims = keys("k2", &["k1", "k2"])
+            .verify(&pass)
+            .expect("k1 is known");
+        assert_eq!(claims.ticket(), Some(id));
+        assert_eq!(
+            (claims.aud, claims.iat, claims.exp),
+            (event, 1_800_000_000, 1_800_000_030)
+        );
+        assert_eq!(keys("k2", &["k2"]).verify(&pass), None);
+    }
+
+    #[test]
+    fn what_was_not_signed_is_no_pass() {
+        let keys = keys("k1", &["k1"]);
+        let event = EventId::new("evt_1").expect("a fine id");
+        let pass = keys.sign(&event, TicketId::from_u128(42), Micros(0), 1);
+        for at in [0, 20, pass.len() / 2, pass.len() - 1] {
+            let mut bytes = pass.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            let forged = String::from_utf8(bytes).expect("still ASCII");
+            assert_eq!(keys.verify(&forged), None, "byte {at}");
+        }
+        assert_eq!(keys.verify(""), None);
+        assert_eq!(keys.verify("eyJhbGciOiJub25lIn0.e30."), None);
+    }
+
+    #[test]
+    fn the_key_set_holds_public_keys_only() {
+        let keys = keys("k1", &["k1", "k2"]);
+        let set: serde_json::Value = serde_json::from_str(keys.jwks()).expect("it is JSON");
+        assert_eq!(set["keys"].as_array().map(Vec::len), Some(2));
+        assert_eq!(set["keys"][0]["crv"], "Ed25519");
+        assert!(set["keys"][0].get("d").is_none());
+    }
+}
