@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod http;
 pub mod journal;
 pub mod model;
 pub mod room;
 pub mod store;
+pub mod telemetry;
