@@ -5,4 +5,5 @@
     reason = "a test measures and looks about from outside"
 )]
 
+mod room;
 mod tidy;

@@ -1,4 +1,5 @@
-//! What operators see of a running process.
+//! What operators see of a running node.
 
 pub mod logging;
+pub mod metrics;
 pub mod version;

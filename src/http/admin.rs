@@ -1,0 +1,202 @@
+//! What operators ask and change, on the admin listener.
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+
+use super::refusal::{Code, Refusal};
+use super::reply::Reply;
+use super::route::EVENTS;
+use super::server::Face;
+use super::{Shared, body, in_time, token};
+use crate::model::policy::{Policy, PolicyPatch, moment_text};
+use crate::model::{EventId, EventIdError};
+use crate::room::answer::EventStats;
+
+/// The most events that one flush names.
+const FLUSH_EVENTS_MAX: usize = 1_000;
+
+/// Reading is free on a loopback listener, which has no token set or a local reader.
+pub(super) fn may_read(shared: &Shared, face: Face, parts: &Parts) -> Result<(), Refusal> {
+    match face {
+        Face::Admin { open_reads: true } => Ok(()),
+        Face::Admin { open_reads: false } | Face::Visitor => may_change(shared, parts),
+    }
+}
+
+/// Changing needs the token, always. The comparison takes as long for a near miss as for a far one.
+pub(super) fn may_change(shared: &Shared, parts: &Parts) -> Result<(), Refusal> {
+    let settings = shared.settings.load();
+    let Some(expected) = &settings.admin_token else {
+        return Err(Refusal::new(
+            Code::Forbidden,
+            "no admin token is configured, so nothing can be changed here",
+        ));
+    };
+    let shown = token::bearer(&parts.headers).unwrap_or_default();
+    if bool::from(shown.as_bytes().ct_eq(expected.as_bytes())) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::Unauthorized,
+        "the admin token is needed",
+    ))
+}
+
+pub(super) fn health(shared: &Shared) -> Reply {
+    Reply::value(
+        StatusCode::OK,
+        &json!({
+            "status": "healthy",
+            "timestamp": moment_text(shared.now()),
+            "service": "tidegate",
+            "version": shared.build.version,
+            "ready": shared.room.is_ready() && !shared.is_draining(),
+            "draining": shared.is_draining(),
+            "dependencies": {"store": shared.effects.health().as_str()},
+            "connections": shared.metrics.connections(),
+            "events": shared.room.stats().len(),
+        }),
+    )
+}
+
+pub(super) fn stats(shared: &Shared) -> Reply {
+    let stats = shared.room.stats();
+    let sum = |value: fn(&EventStats) -> u64| stats.iter().map(value).sum::<u64>();
+    let events: Vec<_> = stats.iter().map(event_stats).collect();
+    Reply::value(
+        StatusCode::OK,
+        &json!({
+            "timestamp": moment_text(shared.now()),
+            "total_events": stats.len(),
+            "total_waiting": sum(|event| event.waiting),
+            "total_ready": sum(|event| event.ready),
+            "total_active": sum(|event| event.active),
+            "total_joined": sum(|event| event.joined),
+            "total_entered": sum(|event| event.entered),
+            "total_left": sum(|event| event.left),
+            "events": events,
+        }),
+    )
+}
+
+fn event_stats(event: &EventStats) -> Value {
+    json!({
+        "event_id": event.event.as_str(),
+        "waiting": event.waiting,
+        "ready": event.ready,
+        "active": event.active,
+        "joined": event.joined,
+        "entered": event.entered,
+        "left": event.left,
+        "calls_per_sec": event.calls_per_sec,
+        "paused": event.paused,
+    })
+}
+
+/// Forgets the named events with all their tickets.
+pub(super) async fn flush(
+    shared: &Shared,
+    _parts: &Parts,
+    body: Incoming,
+) -> Result<Reply, Refusal> {
+    let names = body::object(shared, body).await?.texts("event_ids")?;
+    if names.is_empty() || names.len() > FLUSH_EVENTS_MAX {
+        return Err(Refusal::invalid(format!(
+            "event_ids must name 1 to {FLUSH_EVENTS_MAX} events"
+        )));
+    }
+    // All names first: a wrong one must not leave half of the work done.
+    let events = names
+        .iter()
+        .map(|name| EventId::new(name).map_err(invalid_event))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut deleted = 0;
+    for event in &events {
+        in_time(shared.effects.forget(event.clone())).await?;
+        deleted += shared.room.forget(event);
+    }
+    tracing::info!(events = events.len(), tickets = deleted, "events flushed");
+    Ok(Reply::value(
+        StatusCode::OK,
+        &json!({"status": "flushed", "event_ids": names, "deleted_tickets": deleted}),
+    ))
+}
+
+fn invalid_event(error: EventIdError) -> Refusal {
+    Refusal::new(Code::InvalidEventId, format!("event_id: {error}"))
+}
+
+/// The event that the path names.
+fn event_of(parts: &Parts) -> Result<EventId, Refusal> {
+    let name = parts.uri.path().strip_prefix(EVENTS).unwrap_or_default();
+    EventId::new(name).map_err(invalid_event)
+}
+
+fn policy_of(shared: &Shared, event: &EventId) -> Result<Policy, Refusal> {
+    shared
+        .room
+        .policy(event)
+        .ok_or_else(|| Refusal::new(Code::EventNotFound, "no such event"))
+}
+
+fn told(event: &EventId, policy: &Policy) -> Reply {
+    let policy = serde_json::to_value(PolicyPatch::from(policy)).unwrap_or_default();
+    Reply::value(
+        StatusCode::OK,
+        &json!({"event_id": event.as_str(), "policy": policy}),
+    )
+}
+
+/// The policy in force.
+pub(super) fn event(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
+    let event = event_of(parts)?;
+    policy_of(shared, &event).map(|policy| told(&event, &policy))
+}
+
+/// Changes some fields of an event's policy, durably and at once.
+pub(super) async fn patch_event(
+    shared: &Shared,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Reply, Refusal> {
+    let event = event_of(parts)?;
+    let change = body::object(shared, body).await?.into_value();
+    let patch: PolicyPatch = serde_json::from_value(change)
+        .map_err(|mistakes| Refusal::invalid(mistakes.to_string()))?;
+    let current = policy_of(shared, &event)?;
+    patch.apply(&current).map_err(|mistakes| {
+        let texts: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        invalid_policy(&texts)
+    })?;
+    let text = serde_json::to_string(&patch).unwrap_or_default();
+    in_time(shared.effects.keep_policy(event.clone(), Some(text))).await?;
+    set_patch(shared, &event, Some(patch))
+}
+
+/// Goes back to the configured policy.
+pub(super) async fn reset_event(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
+    let event = event_of(parts)?;
+    policy_of(shared, &event)?;
+    in_time(shared.effects.keep_policy(event.clone(), None)).await?;
+    set_patch(shared, &event, None)
+}
+
+fn set_patch(
+    shared: &Shared,
+    event: &EventId,
+    patch: Option<PolicyPatch>,
+) -> Result<Reply, Refusal> {
+    let policy = shared
+        .room
+        .set_patch(shared.now(), event, patch)
+        .map_err(|mistakes| invalid_policy(&mistakes))?;
+    tracing::info!(%event, "event policy changed");
+    Ok(told(event, &policy))
+}
+
+fn invalid_policy(mistakes: &[String]) -> Refusal {
+    Refusal::invalid(mistakes.join("; "))
+}

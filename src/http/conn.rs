@@ -1,0 +1,214 @@
+//! One connection, from the first byte to the last: parked without buffers while it is quiet,
+//! served by hyper while it is not, closed so that the last answer arrives.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncRead;
+use tokio::net::TcpStream;
+
+use super::Shared;
+use super::io::Io;
+use super::refusal::Unparsable;
+use super::server::Face;
+use super::service::Service;
+use super::sweep::{Registry, Seat};
+use super::wire::{Phase, Pokes, Wire};
+
+/// How long a client may take to notice that an answer was the last one.
+const LINGER: Duration = Duration::from_secs(2);
+
+type Served = http1::Connection<TokioIo<Io>, Service>;
+
+/// What the connections of one listener share.
+pub(super) struct Listener {
+    pub shared: Arc<Shared>,
+    pub face: Face,
+    pub builder: http1::Builder,
+    pub registry: Arc<Registry>,
+}
+
+/// How a stretch of serving ended.
+enum End {
+    /// hyper is through with the connection.
+    Done(hyper::Result<()>),
+    /// Quiet: the buffers can go.
+    Parked,
+    /// The phase has lasted too long.
+    Expired(Phase),
+    /// The socket is broken, or patience is at its end.
+    Cut,
+}
+
+/// A connection that has its seat.
+pub(super) struct Conn {
+    io: Io,
+    wire: Arc<Wire>,
+    seat: Seat,
+}
+
+impl Conn {
+    pub fn new(stream: TcpStream, registry: &Arc<Registry>) -> Self {
+        let (read, write) = stream.into_split();
+        let wire = Arc::new(Wire::new(write));
+        Self {
+            io: Io::new(read, Arc::clone(&wire)),
+            seat: registry.seat(Arc::clone(&wire)),
+            wire,
+        }
+    }
+}
+
+/// Runs a connection to its end.
+pub(super) async fn run(conn: Conn, listener: Arc<Listener>) {
+    let Conn {
+        mut io,
+        wire,
+        seat: _seat,
+    } = conn;
+    let _count = Counted::new(&listener.shared);
+    while poll_fn(|cx| parked(&io, &wire, cx)).await {
+        let service = Service {
+            shared: Arc::clone(&listener.shared),
+            face: listener.face,
+            wire: Arc::clone(&wire),
+        };
+        // Boxed, so that a parked connection is small.
+        let mut served = Box::new(listener.builder.serve_connection(TokioIo::new(io), service));
+        let end = poll_fn(|cx| serving(&mut served, &wire, cx)).await;
+        let parts = served.into_parts();
+        io = parts.io.into_inner();
+        match end {
+            End::Parked => {
+                io.unread = parts.read_buf;
+                wire.shrink();
+            }
+            End::Done(outcome) => {
+                let slow = io.refused || wire.should_linger() || !parts.read_buf.is_empty();
+                let why = outcome
+                    .err()
+                    .and_then(|error| unanswered(&error, &io, &wire));
+                if io.refused || why.is_some() {
+                    listener.shared.metrics.unparsable.inc();
+                }
+                return close(io, &wire, why, slow || why.is_some()).await;
+            }
+            End::Expired(Phase::Head) => {
+                listener.shared.metrics.unparsable.inc();
+                return close(io, &wire, Some(Unparsable::TooSlow), true).await;
+            }
+            End::Expired(_) | End::Cut => return,
+        }
+    }
+}
+
+/// Waits, without a buffer, until there is something to read. `false`: the connection is over.
+fn parked(io: &Io, wire: &Wire, cx: &mut Context<'_>) -> Poll<bool> {
+    let pokes = wire.pokes(cx);
+    if io.poll_readable(cx).is_ready() && !pokes.has(Pokes::ABORT) {
+        return Poll::Ready(true);
+    }
+    if wire.is_draining() || pokes.has(Pokes::ABORT) {
+        return Poll::Ready(false);
+    }
+    if pokes.has(Pokes::EXPIRED) && wire.is_stale() {
+        return Poll::Ready(false);
+    }
+    Poll::Pending
+}
+
+fn serving(served: &mut Served, wire: &Wire, cx: &mut Context<'_>) -> Poll<End> {
+    let pokes = wire.pokes(cx);
+    if let Poll::Ready(outcome) = served.poll_without_shutdown(cx) {
+        return Poll::Ready(End::Done(outcome));
+    }
+    if let Poll::Ready(Err(_)) = wire.poll_flush(cx) {
+        return Poll::Ready(End::Cut);
+    }
+    if wire.is_draining() {
+        std::pin::Pin::new(&mut *served).graceful_shutdown();
+        if let Poll::Ready(outcome) = served.poll_without_shutdown(cx) {
+            return Poll::Ready(End::Done(outcome));
+        }
+    }
+    if pokes == Pokes::NONE {
+        return Poll::Pending;
+    }
+    let phase = wire.phase();
+    if pokes.has(Pokes::ABORT) {
+        return Poll::Ready(End::Cut);
+    }
+    // A poke that comes when the phase is already another one is too late to mean anything.
+    if pokes.has(Pokes::EXPIRED) && wire.is_stale() && phase != Phase::Request {
+        return Poll::Ready(End::Expired(phase));
+    }
+    if pokes.has(Pokes::PARK) && wire.is_stale() && phase == Phase::Idle {
+        return Poll::Ready(End::Parked);
+    }
+    Poll::Pending
+}
+
+/// What to answer to an error that hyper left unanswered, if anything: never when an earlier
+/// request's answer is outstanding, or this one would be taken for it.
+fn unanswered(error: &hyper::Error, io: &Io, wire: &Wire) -> Option<Unparsable> {
+    if io.refused || !matches!(wire.phase(), Phase::Idle | Phase::Head) {
+        return None;
+    }
+    if error.is_incomplete_message() {
+        return Some(Unparsable::Unfinished);
+    }
+    error.is_parse().then_some(Unparsable::Malformed)
+}
+
+/// Sends what is unsent and says good-bye. If the client may still be sending, it is read from for a
+/// while: closing on unread bytes would reset the connection and could take the answer with it.
+async fn close(mut io: Io, wire: &Wire, last: Option<Unparsable>, slow: bool) {
+    wire.enter(Phase::Closing);
+    if let Some(why) = last {
+        wire.push(&why.answer());
+    }
+    let _ = tokio::time::timeout(LINGER, poll_fn(|cx| closing(&mut io, wire, slow, cx))).await;
+}
+
+fn closing(io: &mut Io, wire: &Wire, slow: bool, cx: &mut Context<'_>) -> Poll<()> {
+    if wire.pokes(cx).has(Pokes::ABORT) || ready!(wire.poll_shutdown(cx)).is_err() || !slow {
+        return Poll::Ready(());
+    }
+    let mut scrap = BytesMut::with_capacity(4 * 1024);
+    loop {
+        let mut buf = tokio::io::ReadBuf::uninit(scrap.spare_capacity_mut());
+        match ready!(std::pin::Pin::new(&mut *io).poll_read(cx, &mut buf)) {
+            Ok(()) if !buf.filled().is_empty() => {}
+            _ => return Poll::Ready(()),
+        }
+    }
+}
+
+/// A connection that is turned away: told so, and closed.
+pub(super) async fn turn_away(stream: TcpStream) {
+    let (read, write) = stream.into_split();
+    let wire = Arc::new(Wire::new(write));
+    let io = Io::new(read, Arc::clone(&wire));
+    close(io, &wire, Some(Unparsable::TooManyConnections), true).await;
+}
+
+/// Counts an open connection while it lives.
+struct Counted<'a>(&'a Shared);
+
+impl<'a> Counted<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.metrics.connection(1);
+        Self(shared)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.connection(-1);
+    }
+}

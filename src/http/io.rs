@@ -1,0 +1,149 @@
+//! The socket as hyper sees it: notes when a head begins, gathers answers, and puts the answers
+//! that hyper makes by itself (to requests it cannot read) into our form.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
+
+use super::refusal::Unparsable;
+use super::wire::{Phase, Wire};
+
+#[derive(Debug)]
+pub(super) struct Io {
+    read: OwnedReadHalf,
+    wire: Arc<Wire>,
+    /// Bytes that an earlier hyper connection had read and not used.
+    pub unread: Bytes,
+    /// Whether the request line of the head that is coming in has ended.
+    line_ended: bool,
+    /// hyper refused a request; the connection ends.
+    pub refused: bool,
+}
+
+impl Io {
+    pub fn new(read: OwnedReadHalf, wire: Arc<Wire>) -> Self {
+        Self {
+            read,
+            wire,
+            unread: Bytes::new(),
+            line_ended: true,
+            refused: false,
+        }
+    }
+
+    /// Waits until there is something to read, without a buffer.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.read.as_ref().poll_read_ready(cx)
+    }
+
+    fn note(&mut self, got: &[u8]) {
+        match self.wire.phase() {
+            Phase::Idle => {
+                self.wire.enter(Phase::Head);
+                self.line_ended = got.contains(&b'\n');
+            }
+            Phase::Head => self.line_ended = self.line_ended || got.contains(&b'\n'),
+            Phase::Request | Phase::Answer | Phase::Closing => {}
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.unread.is_empty() {
+            ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
+        } else {
+            let n = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread[..n]);
+            self.unread.advance(n);
+        }
+        let got = &buf.filled()[before..];
+        if !got.is_empty() {
+            self.note(got);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    /// Never waits; [`Io::poll_flush`] does when too much is unsent.
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match refusal_at_end(buf) {
+            None => self.wire.push(buf),
+            Some((at, status)) => {
+                self.refused = true;
+                self.wire.push(&buf[..at]);
+                let why = match status {
+                    431 if !self.line_ended => Unparsable::UrlTooLong,
+                    431 => Unparsable::HeadTooLarge,
+                    414 => Unparsable::UrlTooLong,
+                    _ => Unparsable::Malformed,
+                };
+                self.wire.push(&why.answer());
+            }
+        }
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    /// Only keeps what is unsent bounded: the connection's task sends at the end of its turn.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.poll_room(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.poll_shutdown(cx)
+    }
+}
+
+/// Where a refusal made by hyper itself starts, and its status. hyper writes it last, with an
+/// empty body and `connection: close`; none of our own answers of these statuses is empty.
+fn refusal_at_end(buf: &[u8]) -> Option<(usize, u16)> {
+    if !buf.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let start = buf.windows(9).rposition(|w| w == b"HTTP/1.1 ")?;
+    let head = std::str::from_utf8(&buf[start..]).ok()?;
+    let status = head.get(9..12)?.parse().ok()?;
+    let empty =
+        head.contains("\r\ncontent-length: 0\r\n") && head.contains("\r\nconnection: close\r\n");
+    (matches!(status, 400 | 414 | 431) && empty).then_some((start, status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refusal_at_end;
+
+    #[test]
+    fn only_refusals_that_hyper_makes_are_found() {
+        let bare = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        assert_eq!(refusal_at_end(bare), Some((0, 400)));
+        let after = [
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".as_slice(),
+            bare,
+        ]
+        .concat();
+        assert_eq!(refusal_at_end(&after), Some((40, 400)));
+        assert_eq!(refusal_at_end(&after[..40]), None);
+        let no_content = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+        assert_eq!(refusal_at_end(no_content), None);
+        let head = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 90\r\n\r\n";
+        assert_eq!(refusal_at_end(head), None);
+    }
+}

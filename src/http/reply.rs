@@ -1,0 +1,175 @@
+//! Answers: hand-written JSON, ready-made headers, and the one place where an answer is finished.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{StatusCode, http::request::Parts};
+
+use super::refusal::{Code, Refusal};
+use super::route::{Method, Route};
+use super::server::Face;
+use super::{Settings, Shared, cors, trace};
+use crate::model::Micros;
+
+pub(super) type Response = hyper::Response<Full<Bytes>>;
+
+/// What most answers are.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
+
+/// A yes.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub status: StatusCode,
+    pub content: HeaderValue,
+    pub body: Bytes,
+}
+
+impl Reply {
+    pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self {
+            status,
+            content: JSON,
+            body: body.into(),
+        }
+    }
+
+    pub fn ok(body: impl Into<Bytes>) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    /// A value that the status path has no part in.
+    pub fn value(status: StatusCode, value: &serde_json::Value) -> Self {
+        Self::json(status, value.to_string())
+    }
+}
+
+/// What is known of a request when its answer is finished.
+pub(super) struct Call<'a> {
+    pub shared: &'a Shared,
+    pub settings: &'a Settings,
+    pub face: Face,
+    pub route: Route,
+    pub method: Method,
+    pub began: Micros,
+}
+
+/// Makes the answer, counts it, and reports a refusal. The request's header map becomes the
+/// answer's, so that the status path allocates none.
+pub(super) fn finish(call: &Call<'_>, parts: Parts, outcome: Result<Reply, Refusal>) -> Response {
+    let mut headers = parts.headers;
+    let origin = match call.face {
+        Face::Visitor if !call.settings.cors.origins.is_empty() => headers.remove(header::ORIGIN),
+        Face::Visitor | Face::Admin { .. } => None,
+    };
+    let (status, body) = match outcome {
+        Ok(reply) => {
+            headers.clear();
+            // A 204 has no content to describe.
+            if reply.status != StatusCode::NO_CONTENT {
+                headers.insert(header::CONTENT_TYPE, reply.content);
+            }
+            (reply.status, reply.body)
+        }
+        Err(refusal) => {
+            let trace = trace::id(&headers).into_owned();
+            headers.clear();
+            headers.insert(header::CONTENT_TYPE, JSON);
+            refuse(call, &refusal, &trace, &mut headers);
+            (refusal.code.status(), refusal.body(&trace))
+        }
+    };
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    if let Some(origin) = origin {
+        cors::add(&call.settings.cors, &origin, call.method, &mut headers);
+    }
+    if call.method == Method::Options && status == StatusCode::NO_CONTENT {
+        insert(&mut headers, header::ALLOW, call.route.allow());
+    }
+    if parts.version == hyper::Version::HTTP_11 && call.shared.is_draining() {
+        headers.insert(header::CONNECTION, CLOSE);
+    }
+    let took = call.shared.now().since(call.began);
+    call.shared
+        .metrics
+        .answered(call.route as usize, status.as_u16(), took);
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn refuse(call: &Call<'_>, refusal: &Refusal, trace: &str, headers: &mut HeaderMap) {
+    if let Some(secs) = refusal.retry_after_secs() {
+        headers.insert(header::RETRY_AFTER, secs.into());
+    }
+    if let Some(methods) = refusal.allow {
+        insert(headers, header::ALLOW, methods);
+    }
+    if refusal.code == Code::Unauthorized {
+        headers.insert(header::WWW_AUTHENTICATE, BEARER);
+    }
+    if refusal.closes {
+        headers.insert(header::CONNECTION, CLOSE);
+    }
+    if call.route == Route::Join {
+        call.shared.metrics.join_refused(refusal.code.as_str());
+    }
+    // By the route and not by the path: a path may carry anything, a token even.
+    tracing::debug!(
+        route = call.route.name(),
+        code = refusal.code.as_str(),
+        status = refusal.code.status().as_u16(),
+        trace_id = trace,
+        "request refused"
+    );
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+    headers.insert(name, HeaderValue::from_static(value));
+}
+
+/// JSON text in the making.
+#[derive(Debug)]
+pub(super) struct Json(Vec<u8>);
+
+impl Json {
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    /// Text that needs no escaping.
+    pub fn raw(&mut self, text: &str) -> &mut Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        let mut digits = itoa::Buffer::new();
+        self.raw(digits.format(number))
+    }
+
+    pub fn bool(&mut self, value: bool) -> &mut Self {
+        self.raw(if value { "true" } else { "false" })
+    }
+
+    /// A whole number of milliseconds.
+    pub fn millis(&mut self, duration: Duration) -> &mut Self {
+        self.number(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// A string, quoted and escaped.
+    pub fn text(&mut self, text: &str) -> &mut Self {
+        // Writing a string to a vector does not fail.
+        let _ = serde_json::to_writer(&mut self.0, text);
+        self
+    }
+
+    pub fn into_bytes(self) -> Bytes {
+        self.0.into()
+    }
+}

@@ -1,0 +1,112 @@
+//! `GET /api/v1/queue/status`: the product. No wait, no lock, no store; one allocation for the
+//! answer's text.
+
+use bytes::Bytes;
+use hyper::http::request::Parts;
+
+use super::refusal::Refusal;
+use super::reply::{Json, Reply};
+use super::{Shared, token};
+use crate::room::answer::{Phase, Standing};
+
+pub(super) fn status(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
+    let token = token::of(shared, parts)?;
+    let now = shared.now();
+    let found = shared
+        .room
+        .look(now, &token)
+        .map_err(|refusal| token::refused(shared, refusal))?;
+    let render = || body(&shared.room.standing(now, &found));
+    Ok(Reply::ok(match found.repeat {
+        None => render(),
+        Some(repeat) => shared.repeats.get(repeat, &shared.metrics, render),
+    }))
+}
+
+/// The API's word for a phase.
+pub(super) const fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Waiting => "waiting",
+        Phase::Entered => "ready",
+    }
+}
+
+/// What the client is told as `eta_sec`: at least 1 while waiting, 0 when it is their turn.
+pub(super) fn eta_sec(standing: &Standing) -> u64 {
+    if standing.ready || standing.phase == Phase::Entered {
+        0
+    } else {
+        standing.eta.likely.max(1)
+    }
+}
+
+fn body(standing: &Standing) -> Bytes {
+    let mut json = Json::with_capacity(320);
+    json.raw(r#"{"status":""#)
+        .raw(word(standing.phase))
+        .raw(r#"","position":"#)
+        .number(standing.position)
+        .raw(r#","eta_sec":"#)
+        .number(eta_sec(standing))
+        .raw(r#","waiting_time":"#)
+        .number(standing.waited.as_secs())
+        .raw(r#","ready_for_entry":"#)
+        .bool(standing.ready)
+        .raw(r#","poll_after_ms":"#)
+        .millis(standing.poll_after)
+        .raw(r#","total_waiting":"#)
+        .number(standing.total_waiting)
+        .raw(r#","eta_low_sec":"#)
+        .number(standing.eta.low)
+        .raw(r#","eta_high_sec":"#)
+        .number(standing.eta.high);
+    if let Some(reason) = standing.reason {
+        json.raw(r#","reason":""#).raw(reason.as_str()).raw("\"");
+    }
+    if let Some(within) = standing.enter_within {
+        json.raw(r#","enter_within_sec":"#).number(within.as_secs());
+    }
+    json.raw(r#","degraded":"#).bool(standing.degraded).raw("}");
+    json.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::room::answer::{Eta, WaitReason};
+
+    #[test]
+    fn a_standing_reads_as_the_api_says() {
+        let mut standing = Standing {
+            phase: Phase::Waiting,
+            position: 1234,
+            total_waiting: 5678,
+            waited: Duration::from_millis(12_900),
+            eta: Eta {
+                likely: 0,
+                low: 0,
+                high: 3,
+            },
+            ready: false,
+            enter_within: None,
+            poll_after: Duration::from_micros(2_500_900),
+            reason: Some(WaitReason::Paused),
+            degraded: true,
+        };
+        assert_eq!(
+            body(&standing),
+            r#"{"status":"waiting","position":1234,"eta_sec":1,"waiting_time":12,"ready_for_entry":false,"poll_after_ms":2500,"total_waiting":5678,"eta_low_sec":0,"eta_high_sec":3,"reason":"paused","degraded":true}"#
+        );
+        standing.ready = true;
+        standing.position = 0;
+        standing.reason = None;
+        standing.degraded = false;
+        standing.enter_within = Some(Duration::from_secs(99));
+        assert_eq!(
+            body(&standing),
+            r#"{"status":"waiting","position":0,"eta_sec":0,"waiting_time":12,"ready_for_entry":true,"poll_after_ms":2500,"total_waiting":5678,"eta_low_sec":0,"eta_high_sec":3,"enter_within_sec":99,"degraded":false}"#
+        );
+    }
+}
