@@ -11,7 +11,7 @@ use super::reply::Reply;
 use super::route::EVENTS;
 use super::server::Face;
 use super::{Shared, body, in_time, token};
-use crate::model::policy::{Policy, PolicyPatch, moment_text};
+use crate::model::policy::{Policy, PolicyMistake, PolicyPatch, moment_text};
 use crate::model::{EventId, EventIdError};
 use crate::room::answer::EventStats;
 
@@ -116,7 +116,7 @@ pub(super) async fn flush(
     let mut deleted = 0;
     for event in &events {
         in_time(shared.effects.forget(event.clone())).await?;
-        deleted += shared.room.forget(event);
+        deleted += shared.room.forget(shared.now(), event);
     }
     tracing::info!(events = events.len(), tickets = deleted, "events flushed");
     Ok(Reply::value(
@@ -166,11 +166,12 @@ pub(super) async fn patch_event(
     let change = body::object(shared, body).await?.into_value();
     let patch: PolicyPatch = serde_json::from_value(change)
         .map_err(|mistakes| Refusal::invalid(mistakes.to_string()))?;
-    let current = policy_of(shared, &event)?;
-    patch.apply(&current).map_err(|mistakes| {
-        let texts: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-        invalid_policy(&texts)
-    })?;
+    // What was changed before stays changed.
+    let patch = patch.after(shared.room.patch(&event).unwrap_or_default());
+    shared
+        .room
+        .try_patch(&event, Some(&patch))
+        .map_err(|mistakes| invalid_policy(&mistakes))?;
     let text = serde_json::to_string(&patch).unwrap_or_default();
     in_time(shared.effects.keep_policy(event.clone(), Some(text))).await?;
     set_patch(shared, &event, Some(patch))
@@ -197,6 +198,7 @@ fn set_patch(
     Ok(told(event, &policy))
 }
 
-fn invalid_policy(mistakes: &[String]) -> Refusal {
-    Refusal::invalid(mistakes.join("; "))
+fn invalid_policy(mistakes: &[PolicyMistake]) -> Refusal {
+    let texts: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    Refusal::invalid(texts.join("; "))
 }
