@@ -15,7 +15,7 @@ fn a_lottery_draws_those_who_came_before_the_opening() {
     let mut house = House::new(Policy {
         order: Order::Lottery,
         opens,
-        rate: 0.0,
+        paused: true,
         heartbeat_ttl: 500 * SECOND,
         ..policy()
     });

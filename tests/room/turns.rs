@@ -62,13 +62,13 @@ fn turns_come_in_order_and_never_faster_than_the_pace() {
         );
         assert!(ready.is_sorted_by(|a, b| a >= b), "front first");
     }
-    assert_eq!(house.place(&tokens[59]), 60 - 43);
+    assert!((60 - 43..=60 - 42).contains(&house.place(&tokens[59])));
 }
 
 #[test]
 fn a_missed_turn_goes_to_the_next_and_its_owner_comes_back_to_the_front() {
     let mut house = House::new(Policy {
-        rate: 0.5,
+        rate: 0.14,
         ..policy()
     });
     let late = house.join("sale").token;
@@ -77,8 +77,11 @@ fn a_missed_turn_goes_to_the_next_and_its_owner_comes_back_to_the_front() {
     house.pass(SECOND);
     assert!(house.is_ready(&late));
     // Nobody polls for `late` any more; a turn lapses after 5 s and a second of grace.
-    house.pass(7 * SECOND);
-    assert!(house.is_ready(&next));
+    house.pass(6 * SECOND);
+    assert!(
+        house.is_ready(&next),
+        "the turn of the one who did not come"
+    );
     let places = house.place(&third);
     let back = house.status(&late).unwrap();
     assert_eq!(
@@ -93,10 +96,9 @@ fn a_missed_turn_goes_to_the_next_and_its_owner_comes_back_to_the_front() {
         matches!(refused, Err(EnterRefusal::NotReady { reason, .. }) if reason == missed),
         "{refused:?}"
     );
-    house.pass(2 * SECOND);
-    assert!(house.is_ready(&late) || house.is_ready(&third));
-    house.pass(2 * SECOND);
-    assert!(house.is_ready(&late));
+    house.enter(&next).unwrap();
+    house.pass(7 * SECOND);
+    assert!(house.is_ready(&late) && !house.is_ready(&third));
     house.enter(&late).unwrap();
 }
 

@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Nobody is called, so that places stand still.
 fn still() -> Policy {
     Policy {
-        rate: 0.0,
+        paused: true,
         ..policy()
     }
 }
