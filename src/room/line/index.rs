@@ -1,0 +1,246 @@
+//! Who: from a ticket's id to its entry, read without a lock.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, LazyLock};
+
+use ahash::RandomState;
+use arc_swap::ArcSwap;
+use zerocopy::FromZeros;
+
+/// How many tables share the ids, so that making one larger is a short pause.
+const SHARDS: usize = 64;
+/// A slot that was never used: the search ends here.
+const EMPTY: u64 = 0;
+/// A slot whose entry was taken out: the search goes on.
+const TOMB: u64 = u32::MAX as u64;
+/// The smallest table.
+const SLOTS_MIN: usize = 4;
+
+/// What all lines without tickets share.
+static NOTHING: LazyLock<Arc<Table>> = LazyLock::new(|| Arc::new(Table::new(0)));
+
+/// Open addressing with linear probing. A slot holds 32 bits of the hash and the entry's index
+/// plus one. Ids are hashed by their first eight bytes only, so that all ids of one prefix are
+/// found on one path; the hash is keyed anew for every line.
+///
+/// A miss is certain: whoever was inserted before the search began is found, because a larger
+/// table is complete before it is published, and a slot goes back to empty only at the end of a
+/// path.
+pub(super) struct Index {
+    shards: [ArcSwap<Table>; SHARDS],
+    hasher: RandomState,
+}
+
+struct Table {
+    slots: Box<[AtomicU64]>,
+    /// Slots that are not empty, in the high half; those that hold an entry, in the low half. The
+    /// writer's alone.
+    usage: AtomicU64,
+}
+
+impl Index {
+    pub(super) fn new() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| ArcSwap::new(Arc::clone(&NOTHING))),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The shard, and the hash fragment, of ids that begin with `prefix`.
+    fn hash(&self, prefix: u64) -> (&ArcSwap<Table>, u32) {
+        let hash = self.hasher.hash_one(prefix);
+        (&self.shards[hash as usize % SHARDS], (hash >> 32) as u32)
+    }
+
+    /// The first answer of `test` among the entries whose ids may begin with `prefix`.
+    pub(super) fn find<R>(&self, prefix: u64, mut test: impl FnMut(u32) -> Option<R>) -> Option<R> {
+        let (shard, fragment) = self.hash(prefix);
+        let table = shard.load();
+        table.path(fragment).find_map(|(_, slot)| {
+            let candidate = slot >> 32 == u64::from(fragment) && slot as u32 != TOMB as u32;
+            if candidate {
+                test(slot as u32 - 1)
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Adds entry `index`, which must not be in the index, under `prefix`.
+    pub(super) fn insert(&self, prefix: u64, index: u32) {
+        let (shard, fragment) = self.hash(prefix);
+        let table = shard.load();
+        let (filled, held) = table.usage();
+        if filled < table.slots.len() * 3 / 4 {
+            table.put(fragment, index);
+            return;
+        }
+        let larger = table.rehashed((held + 1) * 2);
+        larger.put(fragment, index);
+        shard.store(Arc::new(larger));
+    }
+
+    /// Takes entry `index`, which is in the index under `prefix`, out.
+    pub(super) fn remove(&self, prefix: u64, index: u32) {
+        let (shard, fragment) = self.hash(prefix);
+        let table = shard.load();
+        table.take(fragment, index);
+        let (_, held) = table.usage();
+        if held * 8 < table.slots.len() && table.slots.len() > SLOTS_MIN {
+            let smaller = if held == 0 {
+                Arc::clone(&NOTHING)
+            } else {
+                Arc::new(table.rehashed(held * 2))
+            };
+            shard.store(smaller);
+        }
+    }
+}
+
+impl Table {
+    fn new(slots: usize) -> Self {
+        // As with `Vec`, no memory means no process.
+        let slots =
+            <[AtomicU64]>::new_box_zeroed_with_elems(slots).expect("the allocator has memory");
+        Self {
+            slots,
+            usage: AtomicU64::new(0),
+        }
+    }
+
+    /// How many slots are not empty, and how many hold an entry.
+    fn usage(&self) -> (usize, usize) {
+        let usage = self.usage.load(Relaxed);
+        ((usage >> 32) as usize, usage as u32 as usize)
+    }
+
+    fn set_usage(&self, (filled, held): (usize, usize)) {
+        self.usage
+            .store((filled as u64) << 32 | held as u64, Relaxed);
+    }
+
+    /// Where the search for `fragment` begins. Monotone in the fragment, so that growing a table
+    /// walks both old and new one in order.
+    fn home(&self, fragment: u32) -> usize {
+        ((u64::from(fragment) * self.slots.len() as u64) >> 32) as usize
+    }
+
+    /// The slots that are not empty from the home of `fragment` on, as (place, value).
+    fn path(&self, fragment: u32) -> impl Iterator<Item = (usize, u64)> {
+        let (before, after) = self.slots.split_at(self.home(fragment));
+        let places = before.len()..;
+        let turned = places.zip(after).chain((0..).zip(before));
+        turned
+            .map(|(place, slot)| (place, slot.load(Acquire)))
+            .take_while(|&(_, slot)| slot != EMPTY)
+    }
+
+    /// Stores an entry in the first free slot of its path. There is one.
+    fn put(&self, fragment: u32, index: u32) {
+        let (mut filled, held) = self.usage();
+        let mut place = self.home(fragment);
+        loop {
+            match self.slots[place].load(Relaxed) {
+                EMPTY => {
+                    filled += 1;
+                    break;
+                }
+                TOMB => break,
+                _ => place = self.next(place),
+            }
+        }
+        self.slots[place].store(u64::from(fragment) << 32 | (u64::from(index) + 1), Release);
+        self.set_usage((filled, held + 1));
+    }
+
+    /// Frees an entry's slot; at the end of a path, the tombs that lead there too.
+    fn take(&self, fragment: u32, index: u32) {
+        let wanted = u64::from(fragment) << 32 | (u64::from(index) + 1);
+        let Some((mut place, _)) = self.path(fragment).find(|&(_, slot)| slot == wanted) else {
+            return;
+        };
+        let (mut filled, held) = self.usage();
+        self.slots[place].store(TOMB, Release);
+        if self.slots[self.next(place)].load(Relaxed) == EMPTY {
+            while self.slots[place].load(Relaxed) == TOMB {
+                self.slots[place].store(EMPTY, Release);
+                filled -= 1;
+                place = if place == 0 {
+                    self.slots.len() - 1
+                } else {
+                    place - 1
+                };
+            }
+        }
+        self.set_usage((filled, held - 1));
+    }
+
+    fn next(&self, place: usize) -> usize {
+        if place + 1 == self.slots.len() {
+            0
+        } else {
+            place + 1
+        }
+    }
+
+    /// A table of at least `slots` slots with the same entries.
+    fn rehashed(&self, slots: usize) -> Self {
+        let new = Self::new(slots.max(SLOTS_MIN));
+        for slot in &self.slots {
+            let slot = slot.load(Relaxed);
+            if slot != EMPTY && slot != TOMB {
+                new.put((slot >> 32) as u32, slot as u32 - 1);
+            }
+        }
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(index: &Index, prefix: u64, entry: u32) -> bool {
+        index.find(prefix, |i| (i == entry).then_some(())).is_some()
+    }
+
+    #[test]
+    fn everything_put_in_is_found_until_taken_out() {
+        let index = Index::new();
+        let prefix = |i: u32| u64::from(i / 3);
+        for i in 0..20_000 {
+            assert!(!has(&index, prefix(i), i));
+            index.insert(prefix(i), i);
+            assert!(has(&index, prefix(i), i));
+        }
+        for i in (0..20_000).filter(|i| i % 7 != 0) {
+            index.remove(prefix(i), i);
+        }
+        for i in 0..20_000 {
+            assert_eq!(has(&index, prefix(i), i), i % 7 == 0, "{i}");
+        }
+        for i in (0..20_000).filter(|i| i % 7 == 0) {
+            index.remove(prefix(i), i);
+        }
+        assert!(
+            index
+                .shards
+                .iter()
+                .all(|s| s.load().slots.len() <= SLOTS_MIN)
+        );
+    }
+
+    #[test]
+    fn slots_are_reclaimed_under_churn() {
+        let index = Index::new();
+        for i in 0..100_000u32 {
+            index.insert(u64::from(i), i % 64);
+            if i >= 50 {
+                index.remove(u64::from(i - 50), (i - 50) % 64);
+            }
+        }
+        let slots: usize = index.shards.iter().map(|s| s.load().slots.len()).sum();
+        assert!(slots < 64 * 64, "{slots}");
+    }
+}
