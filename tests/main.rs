@@ -1,3 +1,6 @@
 //! Every integration test, in one binary: it links once.
 
+mod kit;
+mod process;
+mod sale;
 mod tidy;

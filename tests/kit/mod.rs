@@ -1,0 +1,5 @@
+//! What a black-box test needs: the real binary as a child process, and a small HTTP client.
+
+pub mod client;
+pub mod server;
+pub mod stopwatch;
