@@ -181,10 +181,10 @@ impl Reading<'_> {
         let Some(turn) = self.turns.last() else {
             return Fate::Broken;
         };
-        if run.down_between(turn.given.from, seen.received) {
-            Fate::LostInKill
-        } else if seen.received >= turn.given.from + run.terms.ready_ttl {
+        if seen.received >= turn.given.from + run.terms.ready_ttl {
             Fate::Lapses
+        } else if run.down_between(turn.given.from, seen.received) {
+            Fate::LostInKill
         } else {
             Fate::Broken
         }
@@ -197,16 +197,15 @@ impl Reading<'_> {
         };
         turn.fate = fate;
         let given = turn.given;
-        self.refunds.push(match fate {
-            Fate::LostInKill | Fate::Broken => Span {
-                from: given.from,
-                to: lapsed_by(run, given.to),
-            },
-            _ => Span {
-                from: given.from + run.terms.ready_ttl,
-                to: lapsed_by(run, given.to),
-            },
-        });
+        let to = lapsed_by(run, given.to);
+        // A turn that lives through a kill may be forgotten in it, which gives it back too.
+        let held = fate == Fate::Lapses && !run.down_between(given.from, to);
+        let from = if held {
+            given.from + run.terms.ready_ttl
+        } else {
+            given.from
+        };
+        self.refunds.push(Span { from, to });
     }
 }
 

@@ -3,7 +3,7 @@
 //! For each event take the longest stretch in which, by the answers, somebody surely waited. The
 //! first one told to wait proves the bucket spent, so by the stretch's end `end` the bucket has given
 //! `burst − 1 + rate × (end − begin)` turns at least, one less for the turn that is being saved
-//! up; the time the server was down does not count, and each restart may cost one burst.
+//! up; the time the server was down does not count, and each restart is forgiven one burst.
 //! Turns used are those seen, less those surely refunded before the end. The upper count takes every
 //! doubt in the server's favour and is what is judged; the lower one takes it against the server.
 
@@ -19,38 +19,41 @@ const USED_MIN: f64 = 0.95;
 const TURNS_MIN: f64 = 20.0;
 
 /// One event's use of its rate.
+#[derive(Default)]
 struct Used {
     allowed: f64,
+    forgiven: f64,
     low: f64,
     high: f64,
 }
 
 pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     let mut verdict = Verdict::new("95 % of the rate used while people wait");
-    let mut total = Used {
-        allowed: 0.0,
-        low: 0.0,
-        high: 0.0,
-    };
+    let mut total = Used::default();
     for event in events {
         let Some(used) = used(run, event) else {
             continue;
         };
-        let Used { allowed, low, high } = used;
-        verdict.expect(high + 1.0 >= USED_MIN * (allowed + 1.0), || {
+        let Used {
+            allowed,
+            forgiven,
+            low,
+            high,
+        } = used;
+        verdict.expect(high >= USED_MIN * (allowed - forgiven), || {
             let number = event[0].story.event;
             format!("event {number}: {low}–{high} turns used where {allowed:.1} were allowed")
         });
         total.allowed += allowed;
+        total.forgiven += forgiven;
         total.low += low;
         total.high += high;
     }
     if total.allowed > 0.0 {
         let percent = |turns: f64| turns / total.allowed * 100.0;
         let used = format!("{:.1}–{:.1} %", percent(total.low), percent(total.high));
-        verdict.expect(total.high >= USED_MIN * total.allowed, || {
-            format!("in all {used}")
-        });
+        let enough = USED_MIN * (total.allowed - total.forgiven);
+        verdict.expect(total.high >= enough, || format!("in all {used}"));
         verdict
             .figures
             .push(("rate used, all doubts against and for", used));
@@ -71,7 +74,8 @@ fn used(run: &Run, event: &[Reading]) -> Option<Used> {
         .sum();
     let burst = f64::from(run.terms.burst);
     let seconds = (end - begin).saturating_sub(down_us) as f64 / SECOND as f64;
-    let allowed = burst - 1.0 + run.terms.rate * seconds - burst * down.len() as f64;
+    let allowed = burst - 1.0 + run.terms.rate * seconds;
+    let forgiven = burst * down.len() as f64;
     if allowed < TURNS_MIN {
         return None;
     }
@@ -93,7 +97,12 @@ fn used(run: &Run, event: &[Reading]) -> Option<Used> {
     {
         high += f64::from(u8::from(span.from <= end && lapsed_by(run, span.to) >= end));
     }
-    Some(Used { allowed, low, high })
+    Some(Used {
+        allowed,
+        forgiven,
+        low,
+        high,
+    })
 }
 
 /// The longest stretch in which at every moment somebody surely waited.
