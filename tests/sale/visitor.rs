@@ -16,6 +16,9 @@ use crate::kit::client::{Answer, Exchange, Pool, Request};
 /// When the most patient visitor gives up, after the start of the run.
 const PATIENCE_US: u64 = 180 * SECOND;
 
+/// After how many calls in a row without an answer a visitor gives up: the server is gone for good.
+const FAILURES_MAX: u32 = 150;
+
 /// What all visitors share.
 pub struct Sale {
     pub seed: u64,
@@ -67,6 +70,8 @@ struct Visit<'a> {
     joined_at: u64,
     /// When the next poll is due, as advised.
     due: u64,
+    /// Calls in a row without an answer.
+    failures: u32,
 }
 
 /// Lives through one visit and tells it.
@@ -88,6 +93,7 @@ pub async fn visit(sale: &Sale, person: Person) -> Story {
         place,
         joined_at: 0,
         due: 0,
+        failures: 0,
     };
     let end = visit.live().await;
     let mut epilogue = Vec::new();
@@ -140,7 +146,7 @@ impl Visit<'_> {
             0
         };
         let mut once = true;
-        while self.now() < PATIENCE_US {
+        while self.patient() {
             if self.place.ready || self.place.entered {
                 match self.person.kind {
                     Kind::Shirks => return End::ClosedTab,
@@ -202,7 +208,7 @@ impl Visit<'_> {
             headers,
             ..Request::post("/api/v1/queue/join", &body)
         };
-        while self.now() < PATIENCE_US {
+        while self.patient() {
             let exchange = self.sale.pool.call(&request).await;
             let (mut seen, place, poll_after) = read_join(exchange);
             // A repeated join may be answered as the first one was.
@@ -252,7 +258,7 @@ impl Visit<'_> {
                     self.learn(again, None, None);
                 }
             }
-            if matches!(what, What::Failed { .. }) && self.now() < PATIENCE_US {
+            if matches!(what, What::Failed { .. }) && self.patient() {
                 self.pause().await;
             } else {
                 return what;
@@ -284,14 +290,20 @@ impl Visit<'_> {
         }
         if matches!(seen.what, What::Failed { .. } | What::Odd { .. }) {
             // Ask again soon, not at once.
-            self.due = seen.received + SECOND / 2;
+            self.due = self.due.max(seen.received + SECOND / 2);
         }
+        let failed = matches!(seen.what, What::Failed { .. });
+        self.failures = if failed { self.failures + 1 } else { 0 };
         if let Some(poll_after) = poll_after {
             self.due = seen.received + poll_after;
         }
         let what = seen.what.clone();
         self.seen.push(seen);
         what
+    }
+
+    fn patient(&self) -> bool {
+        self.now() < PATIENCE_US && self.failures < FAILURES_MAX
     }
 
     fn now(&self) -> u64 {

@@ -42,13 +42,14 @@ pub fn check(run: &Run) -> Verdict {
 /// Whether a place may be gone: its visitor was silent for longer than the heartbeat allows (a busy
 /// machine), or left with a call whose answer did not come.
 fn excused(run: &Run, story: &Story) -> bool {
-    let heard = |story: &Story, at: usize| !matches!(story.seen[at].what, What::Failed { .. });
-    let calls: Vec<usize> = (0..story.seen.len())
-        .filter(|at| heard(story, *at))
-        .collect();
-    let silent = calls.windows(2).any(|pair| {
-        story.seen[pair[1]].received - story.seen[pair[0]].sent > run.terms.heartbeat_ttl
-    });
+    let heard = story
+        .seen
+        .iter()
+        .filter(|seen| !matches!(seen.what, What::Failed { .. }));
+    let heard: Vec<_> = heard.collect();
+    let silent = heard
+        .windows(2)
+        .any(|pair| pair[1].received - pair[0].sent > run.terms.heartbeat_ttl);
     let left = story.seen.iter().any(|seen| {
         seen.call == Call::Leave && matches!(seen.what, What::Failed { .. } | What::Left)
     });
