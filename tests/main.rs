@@ -1,0 +1,8 @@
+//! Every integration test, in one binary: it links once.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test measures and looks about from outside"
+)]
+
+mod store;
