@@ -30,7 +30,7 @@ pub async fn turns_are_given_entered_and_completed(bench: Bench) {
     assert_eq!(gates[0].active, 1);
     assert!(store.complete(event("e"), id(0)).await.unwrap());
     assert!(!store.complete(event("e"), id(0)).await.unwrap());
-    assert!(!store.complete(event("never seen"), id(0)).await.unwrap());
+    assert!(!store.complete(event("never-seen"), id(0)).await.unwrap());
     assert_eq!(store.gates().await.unwrap()[0].active, 0);
 }
 

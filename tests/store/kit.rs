@@ -11,8 +11,8 @@ use tidegate::store::{Embedded, FeedLimits, Memory, Store, StoreClock, Stored};
 use tidegate::store::{embedded as folder, memory as in_memory};
 
 pub const SECOND: u64 = 1_000_000;
-/// When the store's clock stands at first.
-pub const START: u64 = 1_000_000 * SECOND;
+/// Where the store's clock stands at first: no removal is older than [`KEEP_REMOVED`] yet.
+pub const START: u64 = 1_000 * SECOND;
 pub const KEEP_REMOVED: u64 = 3_600 * SECOND;
 pub const FEED: FeedLimits = FeedLimits {
     age: Duration::from_secs(60),
