@@ -9,4 +9,5 @@ mod kit;
 mod process;
 mod room;
 mod sale;
+mod store;
 mod tidy;

@@ -44,7 +44,9 @@ pub struct AdvanceRequest {
     pub event: EventId,
     /// Who asks.
     pub node: NodeId,
-    /// The node's own count of these requests, rising; an older one that arrives late is refused.
+    /// The node's own count of these requests, rising, also across its restarts (start from the
+    /// clock): one that is not newer than what the gate has seen is late. It gives and takes
+    /// nothing, but its claims count.
     pub serial: u64,
     /// The policy to go by.
     pub policy: GatePolicy,
@@ -72,7 +74,7 @@ pub struct Advanced {
     pub stale: bool,
     /// The turns given (or, if `stale`, all open turns).
     pub called: Vec<Turn>,
-    /// Turns that lapsed and were refunded.
+    /// Turns that lapsed and were refunded, and claims that had lapsed when they came.
     pub missed: Vec<TicketId>,
     /// Candidates that have entered before, so that the caller forgets them.
     pub entered: Vec<TicketId>,
