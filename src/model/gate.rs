@@ -22,6 +22,8 @@ pub struct GatePolicy {
     pub paused: bool,
     /// How long a turn is kept, in microseconds.
     pub ready_ttl: u64,
+    /// How long after a lapsed turn a ticket may come back to the front, in microseconds.
+    pub late_grace: u64,
     /// How long an entered ticket is remembered, in microseconds.
     pub ticket_ttl: u64,
     /// How long a pass holds, in microseconds.
@@ -84,7 +86,7 @@ pub struct Advanced {
     pub active: u32,
     /// Open turns.
     pub open_turns: u32,
-    /// Turns in the bucket, rounded down; below 0 when late claims are being paid off.
+    /// Micro-turns in the bucket; below 0 when late claims are being paid off.
     pub level: i64,
     /// The store's clock.
     pub now: Micros,
@@ -143,8 +145,12 @@ pub struct GateView {
     pub event: EventId,
     /// The gate's version.
     pub version: u64,
+    /// The store's clock.
+    pub now: Micros,
     /// The open turns.
     pub called: Vec<Turn>,
+    /// Lapsed turns, with the end of their late grace.
+    pub missed: Vec<Turn>,
     /// Tickets that entered and are remembered, with when.
     pub entered: Vec<(TicketId, Micros)>,
     /// Visitors inside.

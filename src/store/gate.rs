@@ -4,10 +4,10 @@
 //! (Turner, "New directions in communications", 1986) in whole micro-tokens pays for every call.
 //! What each step changed is reported as [`Change`]s, so that a durable store can write just those.
 
-use std::collections::BTreeSet;
-
 use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
+
+use timed::Timed;
 
 use crate::model::gate::{
     AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, Turn,
@@ -56,47 +56,14 @@ struct Lease {
 pub enum Change {
     /// A turn was given (until when) or ended.
     Called(TicketId, Option<Micros>),
+    /// A ticket missed its turn (until when it may come back), or that is over.
+    Missed(TicketId, Option<Micros>),
     /// A ticket entered (when), or is forgotten.
     Entered(TicketId, Option<Micros>),
     /// A visitor is inside (until when at most), or no longer.
     Active(TicketId, Option<Micros>),
     /// A pass was written (with its end), or ended.
     Pass(TicketId, Option<(String, Micros)>),
-}
-
-/// Tickets by id and by a moment.
-#[derive(Debug, Default)]
-struct Timed {
-    by_id: AHashMap<TicketId, Micros>,
-    by_time: BTreeSet<(Micros, TicketId)>,
-}
-
-impl Timed {
-    fn insert(&mut self, id: TicketId, at: Micros) {
-        if let Some(old) = self.by_id.insert(id, at) {
-            self.by_time.remove(&(old, id));
-        }
-        self.by_time.insert((at, id));
-    }
-
-    fn remove(&mut self, id: &TicketId) -> Option<Micros> {
-        let at = self.by_id.remove(id)?;
-        self.by_time.remove(&(at, *id));
-        Some(at)
-    }
-
-    /// Takes the earliest out if it is not after `moment`.
-    fn pop(&mut self, moment: u64) -> Option<TicketId> {
-        let &(at, id) = self.by_time.first()?;
-        if at.0 > moment {
-            return None;
-        }
-        self.remove(&id).map(|_| id)
-    }
-
-    fn len(&self) -> u32 {
-        self.by_id.len().try_into().unwrap_or(u32::MAX)
-    }
 }
 
 /// Whether a turn that was promised until then is over for good.
@@ -109,6 +76,8 @@ fn lapsed(until: Micros, now: Micros) -> bool {
 pub struct Gate {
     bucket: Bucket,
     called: Timed,
+    /// Turns that lapsed, until the end of the late grace: who comes back is called first.
+    missed: Timed,
     active: Timed,
     entered: Timed,
     passes: AHashMap<TicketId, (String, Micros)>,
@@ -131,6 +100,8 @@ impl Gate {
         match change {
             Change::Called(id, Some(until)) => self.called.insert(id, until),
             Change::Called(id, None) => drop(self.called.remove(&id)),
+            Change::Missed(id, Some(until)) => self.missed.insert(id, until),
+            Change::Missed(id, None) => drop(self.missed.remove(&id)),
             Change::Entered(id, Some(at)) => self.entered.insert(id, at),
             Change::Entered(id, None) => drop(self.entered.remove(&id)),
             Change::Active(id, Some(until)) => self.active.insert(id, until),
@@ -147,17 +118,19 @@ impl Gate {
     }
 
     /// The gate as a node needs it after a start. O(open turns + entered).
-    pub fn view(&self, event: EventId) -> GateView {
+    pub fn view(&self, now: Micros, event: EventId) -> GateView {
+        let turns = |timed: &Timed| {
+            let turns = timed.by_time.iter();
+            turns.map(|&(until, id)| Turn { id, until }).collect()
+        };
+        let entered = self.entered.by_time.iter();
         GateView {
             event,
+            now,
             version: self.bucket.version,
-            called: self.open_turns(),
-            entered: self
-                .entered
-                .by_time
-                .iter()
-                .map(|&(at, id)| (id, at))
-                .collect(),
+            called: turns(&self.called),
+            missed: turns(&self.missed),
+            entered: entered.map(|&(at, id)| (id, at)).collect(),
             active: self.active.len(),
         }
     }
@@ -188,6 +161,7 @@ impl Gate {
         let lapsed = answer.missed.len();
         for turn in &request.claims {
             if !self.claim(now, request.node, *turn, policy, changes) && !late {
+                self.miss(turn.id, now, policy, changes);
                 answer.missed.push(turn.id);
             }
         }
@@ -208,7 +182,7 @@ impl Gate {
         answer.lease = self.lease(request.node).map_or(0, |lease| lease.held);
         answer.active = self.active.len();
         answer.open_turns = self.called.len();
-        answer.level = self.bucket.level.div_euclid(TURN);
+        answer.level = self.bucket.level;
         answer
     }
 
@@ -245,6 +219,7 @@ impl Gate {
             None if request.free => {}
             None => return Entry::NotCalled,
         }
+        self.forgive(&id, changes);
         let until = Micros(now.0.saturating_add(request.policy.pass_ttl));
         for change in [
             Change::Entered(id, Some(now)),
@@ -329,9 +304,16 @@ impl Gate {
             && let Some(id) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
         {
             changes.push(Change::Called(id, None));
+            self.miss(id, now, policy, changes);
             missed.push(id);
         }
         self.refund(missed.len() as u32, policy);
+        for _ in 0..LAPSES_MAX {
+            let Some(id) = self.missed.pop(now.0) else {
+                break;
+            };
+            changes.push(Change::Missed(id, None));
+        }
         for _ in 0..LAPSES_MAX {
             let Some(id) = self.active.pop(now.0) else {
                 break;
@@ -374,6 +356,7 @@ impl Gate {
                 self.bucket.level -= TURN;
                 self.called.insert(*id, until);
                 changes.push(Change::Called(*id, Some(until)));
+                self.forgive(id, changes);
                 answer.called.push(Turn { id: *id, until });
             } else {
                 break;
@@ -401,11 +384,22 @@ impl Gate {
     }
 
     fn open_turns(&self) -> Vec<Turn> {
-        self.called
-            .by_time
-            .iter()
-            .map(|&(until, id)| Turn { id, until })
-            .collect()
+        let turns = self.called.by_time.iter();
+        turns.map(|&(until, id)| Turn { id, until }).collect()
+    }
+
+    /// Notes that a ticket let its turn lapse.
+    fn miss(&mut self, id: TicketId, now: Micros, policy: &GatePolicy, changes: &mut Vec<Change>) {
+        let until = Micros(now.0.saturating_add(policy.late_grace));
+        self.missed.insert(id, until);
+        changes.push(Change::Missed(id, Some(until)));
+    }
+
+    /// A ticket has a turn again, or needs none: what it missed is forgotten.
+    fn forgive(&mut self, id: &TicketId, changes: &mut Vec<Change>) {
+        if self.missed.remove(id).is_some() {
+            changes.push(Change::Missed(*id, None));
+        }
     }
 
     fn lease(&mut self, node: NodeId) -> Option<&mut Lease> {
@@ -485,6 +479,8 @@ impl Gate {
         }
     }
 }
+
+mod timed;
 
 #[cfg(test)]
 mod tests;

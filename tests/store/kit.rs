@@ -153,6 +153,7 @@ pub const POLICY: GatePolicy = GatePolicy {
     max_active: 0,
     paused: false,
     ready_ttl: 10 * SECOND,
+    late_grace: 100 * SECOND,
     ticket_ttl: 3_600 * SECOND,
     pass_ttl: 20 * SECOND,
 };

@@ -21,6 +21,7 @@ fn advance(serial: u64) -> AdvanceRequest {
             max_active: 0,
             paused: false,
             ready_ttl: 1_000_000,
+            late_grace: 100_000_000,
             ticket_ttl: 1_000_000,
             pass_ttl: 1_000_000,
         },

@@ -13,6 +13,7 @@ fn policy() -> GatePolicy {
         max_active: 0,
         paused: false,
         ready_ttl: 10 * SECOND,
+        late_grace: 100 * SECOND,
         ticket_ttl: 10_000 * SECOND,
         pass_ttl: 20 * SECOND,
     }
@@ -582,7 +583,8 @@ proptest! {
             }
             watch.check_pace(bench.policy.burst, bench.gate.bucket.level)?;
             let event = EventId::new("e").unwrap();
-            prop_assert_eq!(watch.copy.view(event.clone()), bench.gate.view(event));
+            let now = Micros(bench.now);
+            prop_assert_eq!(watch.copy.view(now, event.clone()), bench.gate.view(now, event));
         }
     }
 }
