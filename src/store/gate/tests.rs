@@ -251,7 +251,7 @@ fn what_a_lease_gives_up_returns_to_the_bucket() {
     let mut request = bench.request(vec![]);
     (request.lease_held, request.lease_wanted) = (4, 1);
     let answer = bench.ask(&request);
-    assert_eq!((answer.lease, answer.level), (1, 3));
+    assert_eq!((answer.lease, answer.level), (1, 3 * TURN));
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_dropped_lease_owes_what_is_claimed_of_it_later() {
     request.claims = vec![late];
     let answer = bench.ask(&request);
     // The lease paid for the first; for the second nothing was left.
-    assert_eq!((answer.lease, answer.level), (0, -1));
+    assert_eq!((answer.lease, answer.level), (0, -TURN));
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn a_claim_that_lapsed_on_its_way_is_missed_and_goes_back_to_the_bucket() {
     let answer = bench.ask(&request);
     assert_eq!(
         (answer.missed, answer.lease, answer.level),
-        (ids(7..8), 0, 4)
+        (ids(7..8), 0, 4 * TURN)
     );
 }
 
