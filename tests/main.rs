@@ -5,5 +5,8 @@
     reason = "a test measures and looks about from outside"
 )]
 
+mod kit;
+mod process;
 mod room;
+mod sale;
 mod tidy;

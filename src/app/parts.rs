@@ -1,10 +1,12 @@
 //! The parts that the configuration asks for: store, keys, journal limits, room settings.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::RunError;
 use crate::clock::Clock;
-use crate::config::{Config, Fsync, KeySet, Secret, StoreKind};
+use crate::config::{Ack, Config, Fsync, KeySet, Origins, Secret, StoreKind};
+use crate::http;
 use crate::journal::lane::Limits;
 use crate::model::Micros;
 use crate::model::pass::PassKeys;
@@ -21,11 +23,11 @@ const BATCH_BYTES: usize = 256 << 10;
 /// The name of the key that development keys are known by.
 const DEV_KEY: &str = "dev";
 
+/// What signs tokens and passes.
+pub type Keys = (TicketKeys, PassKeys);
+
 /// The store, and keys to go with it.
-pub fn store_and_keys(
-    config: &Config,
-    clock: &Clock,
-) -> Result<(Arc<dyn Store>, (TicketKeys, PassKeys)), RunError> {
+pub fn store_and_keys(config: &Config, clock: &Clock) -> Result<(Arc<dyn Store>, Keys), RunError> {
     match config.store.kind {
         StoreKind::Embedded => {
             let store = Embedded::open(&config.store.path, settings(config), store_clock(clock))?;
@@ -61,7 +63,7 @@ fn settings(config: &Config) -> embedded::Settings {
     }
 }
 
-fn given(keys: &KeySet) -> Result<(TicketKeys, PassKeys), RunError> {
+fn given(keys: &KeySet) -> Result<Keys, RunError> {
     let named = |(name, secret): (&String, &Secret<[u8; 32]>)| (name.clone(), *secret.reveal());
     let ticket: Vec<_> = keys.ticket.iter().map(named).collect();
     let pass: Vec<_> = keys.pass.iter().map(named).collect();
@@ -71,7 +73,7 @@ fn given(keys: &KeySet) -> Result<(TicketKeys, PassKeys), RunError> {
     ))
 }
 
-fn development(store: &Embedded) -> Result<(TicketKeys, PassKeys), RunError> {
+fn development(store: &Embedded) -> Result<Keys, RunError> {
     tracing::warn!(
         "no keys configured: using development keys kept with the store; set [keys] before a real sale"
     );
@@ -99,5 +101,38 @@ pub fn room_settings(config: &Config) -> Settings {
         events: config.event.clone(),
         create_on_demand: config.events.create_on_demand,
         polling: (config.polling.min, config.polling.max),
+    }
+}
+
+/// What of the configuration the listeners go by.
+pub fn http_settings(config: &Config) -> http::Settings {
+    let limits = &config.limits;
+    http::Settings {
+        limits: http::Limits {
+            body_bytes: limits.body_bytes,
+            url_bytes: limits.url_bytes,
+            header_bytes: limits.header_bytes,
+            headers: limits.headers,
+            connections: limits.connections,
+            header_read_timeout: limits.header_read_timeout,
+            idle_timeout: limits.idle_timeout,
+            body_read_timeout: limits.body_read_timeout,
+            joins_per_second: limits.joins_per_second.map_or(0, NonZeroU32::get),
+        },
+        cors: http::Cors {
+            origins: match &config.cors.origins {
+                Origins::Any => vec!["*".to_owned()],
+                Origins::Listed(origins) => origins.clone(),
+            },
+            max_age: config.cors.max_age,
+            credentials: config.cors.credentials,
+        },
+        admin_token: config
+            .admin
+            .token
+            .as_ref()
+            .map(|token| token.reveal().clone()),
+        durable_joins: config.journal.ack == Ack::Durable,
+        drain_timeout: config.server.drain_timeout,
     }
 }

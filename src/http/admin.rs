@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::refusal::{Code, Refusal};
@@ -166,13 +166,10 @@ pub(super) async fn patch_event(
 ) -> Result<Reply, Refusal> {
     let event = event_of(parts)?;
     let change = body::object(shared, body).await?.into_fields();
-    let mut fields = match serde_json::to_value(shared.room.patch(&event)) {
-        Ok(Value::Object(fields)) => fields,
-        _ => Map::new(),
-    };
-    fields.extend(change);
-    let patch: PolicyPatch = serde_json::from_value(Value::Object(fields))
+    let patch: PolicyPatch = serde_json::from_value(Value::Object(change))
         .map_err(|mistakes| Refusal::invalid(mistakes.to_string()))?;
+    // What was changed before stays changed.
+    let patch = patch.after(shared.room.patch(&event).unwrap_or_default());
     shared
         .room
         .try_patch(&event, Some(&patch))
@@ -185,7 +182,7 @@ pub(super) async fn patch_event(
 /// Goes back to the configured policy.
 pub(super) async fn reset_event(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
     let event = event_of(parts)?;
-    if !shared.room.has_event(&event) {
+    if shared.room.policy(&event).is_none() {
         return Err(no_such_event());
     }
     in_time(shared.effects.keep_policy(event.clone(), None)).await?;

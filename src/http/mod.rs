@@ -42,8 +42,8 @@ use crate::room::effects::{Effect, Effects, Unavailable};
 use crate::telemetry::metrics::Metrics;
 
 pub use route::ROUTES;
-pub use server::{Drained, Face, serve};
-pub use settings::{Cors, Limits, Settings};
+pub use server::{Drained, Face, bind, serve};
+pub use settings::{Cors, Limits, Settings, admin_may_listen};
 
 /// What the binary says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -117,7 +117,8 @@ impl Shared {
         self.draining.load(Ordering::Relaxed)
     }
 
-    fn now(&self) -> Micros {
+    /// The time, as requests see it.
+    pub fn now(&self) -> Micros {
         Micros(self.clock.now_micros())
     }
 }

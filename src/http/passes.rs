@@ -25,15 +25,15 @@ pub(super) async fn introspect(
     body: Incoming,
 ) -> Result<Reply, Refusal> {
     let pass = pass(shared, body).await?;
-    let told = match shared.room.pass(shared.now(), &pass) {
-        Some(view) if view.active => json!({
+    let told = match shared.room.pass_claims(shared.now(), &pass) {
+        None => json!({"active": false}),
+        Some(claims) => json!({
             "active": true,
-            "event_id": view.event.as_str(),
-            "jti": view.ticket.to_string(),
-            "iat": view.issued_at,
-            "exp": view.expires_at,
+            "event_id": claims.event.as_str(),
+            "jti": claims.ticket.to_string(),
+            "iat": claims.issued_at,
+            "exp": claims.expires_at,
         }),
-        Some(_) | None => json!({"active": false}),
     };
     Ok(Reply::value(StatusCode::OK, &told))
 }
@@ -45,11 +45,11 @@ pub(super) async fn complete(
     body: Incoming,
 ) -> Result<Reply, Refusal> {
     let pass = pass(shared, body).await?;
-    let view = shared
+    let claims = shared
         .room
-        .pass(shared.now(), &pass)
-        .ok_or_else(|| Refusal::new(Code::TokenNotFound, "unknown pass"))?;
-    let freed = in_time(shared.effects.complete(view.event, view.ticket)).await?;
+        .pass_claims(shared.now(), &pass)
+        .ok_or_else(|| Refusal::new(Code::TokenNotFound, "unknown or ended pass"))?;
+    let freed = in_time(shared.effects.complete(claims.event, claims.ticket)).await?;
     Ok(Reply::value(
         StatusCode::OK,
         &json!({"status": "completed", "freed": freed}),

@@ -242,7 +242,7 @@ pub struct EventStats {
 
 /// What a pass says about its bearer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PassView {
+pub struct PassClaims {
     /// The event it opens.
     pub event: EventId,
     /// The ticket it came from: its `jti`.
@@ -251,6 +251,4 @@ pub struct PassView {
     pub issued_at: u64,
     /// When it ends, seconds since 1970.
     pub expires_at: u64,
-    /// Whether it still holds by its time; the gate may have ended it before.
-    pub active: bool,
 }

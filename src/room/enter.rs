@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::Room;
-use super::answer::{Admission, EnterRefusal, EnterStep, NotReady, PassView, Phase, TokenRefusal};
+use super::answer::{
+    Admission, EnterRefusal, EnterStep, NotReady, PassClaims, Phase, TokenRefusal,
+};
 use super::line::State;
 use crate::model::gate::{EnterRequest, Entry, GatePolicy};
-use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, TicketKey, micros};
+use crate::model::{Gone, Kind, Micros, Order, Policy, TicketKey, micros};
 
 /// When to try again when the gate has to catch up or the store is away.
 const SOON: Duration = Duration::from_secs(1);
@@ -147,20 +149,15 @@ impl Room {
         self.schedule.at(now, &event);
     }
 
-    /// What a pass says, and whether it still holds; `None` for what is no pass of ours.
-    pub fn pass(&self, now: Micros, pass: &str) -> Option<PassView> {
+    /// What a pass says; `None` for one that has ended or was never ours.
+    pub fn pass_claims(&self, now: Micros, pass: &str) -> Option<PassClaims> {
         let claims = self.pass_keys.verify(pass)?;
-        Some(PassView {
+        let holds = claims.exp > now.0 / 1_000_000;
+        holds.then_some(PassClaims {
             ticket: claims.ticket()?,
             event: claims.aud,
             issued_at: claims.iat,
             expires_at: claims.exp,
-            active: claims.exp > now.0 / 1_000_000,
         })
-    }
-
-    /// The event of this name, for callers that have only text.
-    pub fn has_event(&self, event: &EventId) -> bool {
-        self.event(event.as_str()).is_some()
     }
 }

@@ -1,6 +1,5 @@
 //! All events of the node, by name.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -23,7 +23,7 @@ mod status;
 mod tick;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -80,6 +80,8 @@ pub struct Room {
     recent: recent::RecentKeys,
     schedule: tick::Schedule,
     promises: operate::Promises,
+    /// Tokens that were not signed here.
+    forged: AtomicU64,
     /// Loaded, and not yet told to stop.
     ready: AtomicBool,
     /// The store has been away for longer than `stale_after`.
@@ -108,6 +110,7 @@ impl Room {
             recent: recent::RecentKeys::new(),
             schedule: tick::Schedule::default(),
             promises: operate::Promises::default(),
+            forged: AtomicU64::new(0),
             ready: AtomicBool::new(false),
             degraded: AtomicBool::new(false),
         };

@@ -102,8 +102,14 @@ metrics! {
         "Tickets that left or expired since the start of this node";
     CALL_RATE = "tidegate_call_rate", Gauge, "turns per second", ["event"],
         "Turns given a second over the last minute";
-    ETA_ERROR = "tidegate_eta_error_seconds", Gauge, "seconds", ["event"],
-        "Mean difference between the promised and the real wait, lately";
+    ETA_SAMPLES = "tidegate_eta_samples", Counter, "waits", [],
+        "Waits that were compared with what was promised at the join";
+    ETA_PROMISED = "tidegate_eta_promised_seconds", Counter, "seconds", [],
+        "Sum of the waits promised, over the samples";
+    ETA_REAL = "tidegate_eta_real_seconds", Counter, "seconds", [],
+        "Sum of the waits as they came out, over the samples";
+    ETA_ERROR = "tidegate_eta_error_seconds", Counter, "seconds", [],
+        "Sum of the differences between promised and real waits, over the samples";
 }
 
 /// The upper bounds of the latency buckets, in microseconds.

@@ -70,7 +70,10 @@ impl House {
         };
         let journal = Arc::new(Journal::new(4, NodeId(0), 1, limits));
         let key = vec![("k1".to_owned(), [7; 32])];
-        let keys = (TicketKeys::new("k1", &key).unwrap(), PassKeys::new("k1", &key).unwrap());
+        let keys = (
+            TicketKeys::new("k1", &key).unwrap(),
+            PassKeys::new("k1", &key).unwrap(),
+        );
         let identity = Identity {
             node: NodeId(0),
             fleet: 1,
@@ -78,9 +81,22 @@ impl House {
             events_max,
             skew_max: Duration::from_secs(1),
         };
-        let room = Arc::new(Room::new(START, identity, settings, keys, Arc::clone(&journal)));
+        let room = Arc::new(Room::new(
+            START,
+            identity,
+            settings,
+            keys,
+            Arc::clone(&journal),
+        ));
         let gates = BTreeMap::new();
-        Self { room, journal, gates, now: START, called: Vec::new(), away: false }
+        Self {
+            room,
+            journal,
+            gates,
+            now: START,
+            called: Vec::new(),
+            away: false,
+        }
     }
 
     /// Moves time on in steps of 10 ms, doing what is due.
@@ -105,7 +121,8 @@ impl House {
             let answer = gate.advance(self.now, &ask.request, &mut Vec::new());
             if !answer.stale {
                 let turns = answer.called.iter();
-                self.called.extend(turns.map(|t| (self.now, ask.request.event.clone(), t.id)));
+                self.called
+                    .extend(turns.map(|t| (self.now, ask.request.event.clone(), t.id)));
             }
             self.room.advanced(self.now, ask, Some(answer));
         }
@@ -125,7 +142,9 @@ impl House {
     }
 
     pub fn status(&self, token: &str) -> Result<Standing, TokenRefusal> {
-        self.room.look(self.now, token).map(|found| self.room.standing(self.now, &found))
+        self.room
+            .look(self.now, token)
+            .map(|found| self.room.standing(self.now, &found))
     }
 
     pub fn place(&self, token: &str) -> u64 {
@@ -166,7 +185,12 @@ impl House {
 
     /// Another room, as after a crash that lost the memory but not the keys or the gates.
     pub fn crashed(self, defaults: Policy) -> Self {
-        Self { gates: self.gates, now: self.now, called: self.called, ..Self::new(defaults) }
+        Self {
+            gates: self.gates,
+            now: self.now,
+            called: self.called,
+            ..Self::new(defaults)
+        }
     }
 }
 

@@ -15,7 +15,7 @@ fn a_lottery_draws_those_who_came_before_the_opening() {
     let mut house = House::new(Policy {
         order: Order::Lottery,
         opens,
-        rate: 0.0,
+        paused: true,
         heartbeat_ttl: 500 * SECOND,
         ..policy()
     });
@@ -35,7 +35,11 @@ fn a_lottery_draws_those_who_came_before_the_opening() {
     sorted.sort_unstable();
     assert!(sorted.iter().copied().eq(1..=40));
     assert_ne!(places, sorted, "drawn, not in order of arrival");
-    assert_eq!(house.place(&late), 41, "who comes after the opening stands behind");
+    assert_eq!(
+        house.place(&late),
+        41,
+        "who comes after the opening stands behind"
+    );
 }
 
 #[test]
@@ -52,12 +56,20 @@ fn before_the_opening_nobody_is_called_and_then_the_line_moves() {
 
 #[test]
 fn passthrough_lets_everybody_in_at_once() {
-    let mut house = House::new(Policy { order: Order::Passthrough, rate: 0.0, ..policy() });
+    let mut house = House::new(Policy {
+        order: Order::Passthrough,
+        rate: 0.0,
+        ..policy()
+    });
     for _ in 0..50 {
         let joined = house.join("sale");
         assert!(joined.standing.ready);
         let first = house.enter(&joined.token).unwrap();
-        assert_eq!(house.enter(&joined.token).unwrap(), first, "once, like anywhere");
+        assert_eq!(
+            house.enter(&joined.token).unwrap(),
+            first,
+            "once, like anywhere"
+        );
     }
     let lazy = house.join("sale").token;
     house.pass(20 * SECOND);

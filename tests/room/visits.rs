@@ -11,12 +11,18 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Nobody is called, so that places stand still.
 fn still() -> Policy {
-    Policy { rate: 0.0, ..policy() }
+    Policy {
+        paused: true,
+        ..policy()
+    }
 }
 
 #[test]
 fn the_dead_are_removed_by_time_and_never_block_the_line() {
-    let mut house = House::new(Policy { paused: true, ..policy() });
+    let mut house = House::new(Policy {
+        paused: true,
+        ..policy()
+    });
     let dead = house.join("sale").token;
     let alive = house.join("sale").token;
     for _ in 0..40 {
@@ -24,7 +30,10 @@ fn the_dead_are_removed_by_time_and_never_block_the_line() {
         house.status(&alive).unwrap();
     }
     assert_eq!(house.place(&alive), 1);
-    assert!(matches!(house.status(&dead), Err(TokenRefusal::Gone(Some(_)))));
+    assert!(matches!(
+        house.status(&dead),
+        Err(TokenRefusal::Gone(Some(_)))
+    ));
 }
 
 #[test]
@@ -34,13 +43,19 @@ fn a_soft_leave_is_undone_by_a_poll_and_ends_without_one() {
     let closed = house.join("sale").token;
     let last = house.join("sale").token;
     for token in [&refreshed, &closed] {
-        assert_eq!(house.room.leave_softly(house.now, token), Duration::from_secs(5));
+        assert_eq!(
+            house.room.leave_softly(house.now, token),
+            Duration::from_secs(5)
+        );
     }
     house.pass(SECOND);
     assert_eq!(house.place(&refreshed), 1);
     house.pass(6 * SECOND);
     assert_eq!(house.place(&refreshed), 1);
-    assert!(matches!(house.status(&closed), Err(TokenRefusal::Gone(Some(_)))));
+    assert!(matches!(
+        house.status(&closed),
+        Err(TokenRefusal::Gone(Some(_)))
+    ));
     assert_eq!(house.place(&last), 2);
     house.flushed();
     house.room.leave_softly(house.now, &refreshed);
@@ -49,18 +64,28 @@ fn a_soft_leave_is_undone_by_a_poll_and_ends_without_one() {
     house.pass(4 * SECOND);
     house.status(&refreshed).unwrap();
     let kinds = kinds(&house.flushed());
-    assert_eq!(kinds, [Kind::Leaving, Kind::Seen, Kind::Leaving, Kind::Seen]);
+    assert_eq!(
+        kinds,
+        [Kind::Leaving, Kind::Seen, Kind::Leaving, Kind::Seen]
+    );
 }
 
 #[test]
 fn who_says_goodbye_softly_is_passed_over_and_called_on_return() {
-    let mut house = House::new(Policy { rate: 1.0, leave_grace: 20 * SECOND, ..policy() });
+    let mut house = House::new(Policy {
+        rate: 1.0,
+        leave_grace: 20 * SECOND,
+        ..policy()
+    });
     let first = house.join("sale").token;
     let second = house.join("sale").token;
     house.room.leave_softly(house.now, &first);
     house.pass(SECOND / 2);
     assert!(house.is_ready(&second));
-    assert!(!house.is_ready(&first), "the poll itself brings it back to its place");
+    assert!(
+        !house.is_ready(&first),
+        "the poll itself brings it back to its place"
+    );
     house.pass(2 * SECOND);
     assert!(house.is_ready(&first));
 }
@@ -71,7 +96,10 @@ fn leaving_is_final_also_when_the_token_comes_back() {
     let token = house.join("sale").token;
     house.room.leave(house.now, &token);
     house.room.leave(house.now, &token);
-    assert!(matches!(house.status(&token), Err(TokenRefusal::Gone(Some(_)))));
+    assert!(matches!(
+        house.status(&token),
+        Err(TokenRefusal::Gone(Some(_)))
+    ));
     assert_eq!(kinds(&house.flushed()), [Kind::Joined, Kind::Left]);
     house.pass(SECOND);
     assert!(house.status(&token).is_err());
@@ -102,7 +130,10 @@ fn a_replayed_join_after_entering_shows_the_entry() {
     let replayed = house.try_join("sale", Some("key-1"), None).unwrap();
     assert_eq!(replayed.standing.phase, Phase::Entered);
     house.pass(SECOND);
-    assert!(house.enter(&replayed.token).is_ok(), "with the pass of then");
+    assert!(
+        house.enter(&replayed.token).is_ok(),
+        "with the pass of then"
+    );
     assert_eq!(house.called.len(), 1);
 }
 
@@ -122,8 +153,10 @@ fn a_place_is_put_back_where_it_was_after_a_crash_that_lost_everything() {
     for n in [7, 2, 19, 0, 11, 5] {
         house.status(&tokens[n]).unwrap();
     }
-    let places: Vec<_> =
-        [0, 2, 5, 7, 11, 19].iter().map(|n| house.place(&tokens[*n])).collect();
+    let places: Vec<_> = [0, 2, 5, 7, 11, 19]
+        .iter()
+        .map(|n| house.place(&tokens[*n]))
+        .collect();
     assert_eq!(places, [1, 2, 3, 4, 5, 6]);
     assert_eq!(kinds(&house.flushed()), [Kind::Joined; 6]);
     house.pass(SECOND);
@@ -154,10 +187,18 @@ fn what_memory_holds_can_be_written_anew() {
     house.flushed();
     let mut records = Vec::new();
     for partition in 0..4 {
-        house.room.dump(partition, |_, dumped| records.extend(dumped));
+        house
+            .room
+            .dump(partition, |_, dumped| records.extend(dumped));
     }
     assert_eq!(records.len(), 50);
-    assert_eq!(records.iter().filter(|record| record.kind == Kind::Left).count(), 1);
+    assert_eq!(
+        records
+            .iter()
+            .filter(|record| record.kind == Kind::Left)
+            .count(),
+        1
+    );
     house.pass(SECOND);
 }
 

@@ -110,6 +110,27 @@ impl PolicyPatch {
         }
     }
 
+    /// Both changes as one: `earlier`, then this.
+    pub fn after(self, earlier: Self) -> Self {
+        Self {
+            rate: self.rate.or(earlier.rate),
+            burst: self.burst.or(earlier.burst),
+            max_active: self.max_active.or(earlier.max_active),
+            max_waiting: self.max_waiting.or(earlier.max_waiting),
+            ready_ttl: self.ready_ttl.or(earlier.ready_ttl),
+            late_grace: self.late_grace.or(earlier.late_grace),
+            heartbeat_ttl: self.heartbeat_ttl.or(earlier.heartbeat_ttl),
+            ticket_ttl: self.ticket_ttl.or(earlier.ticket_ttl),
+            pass_ttl: self.pass_ttl.or(earlier.pass_ttl),
+            leave_grace: self.leave_grace.or(earlier.leave_grace),
+            order: self.order.or(earlier.order),
+            outage: self.outage.or(earlier.outage),
+            opens: self.opens.or(earlier.opens),
+            closes: self.closes.or(earlier.closes),
+            paused: self.paused.or(earlier.paused),
+        }
+    }
+
     /// `base` with this change, whatever it is worth: see [`Policy::check`].
     pub fn over(&self, base: &Policy) -> Policy {
         Policy {

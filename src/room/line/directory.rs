@@ -96,13 +96,6 @@ impl Directory {
         }
     }
 
-    /// How many tickets are in line.
-    pub(super) fn live(&self) -> u32 {
-        self.groups
-            .last()
-            .map_or(0, |last| last.before.load(Relaxed) + last.item.live())
-    }
-
     /// The segment at `at`.
     pub(super) fn segment(&self, at: Location) -> Option<&Arc<Segment>> {
         Some(&self.groups.get(at.group)?.item.members.get(at.member)?.item)

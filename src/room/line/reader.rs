@@ -11,7 +11,7 @@ use crate::model::{Micros, TicketId, TicketKey};
 use super::arena::{Arena, Reading, Seen};
 use super::index::Index;
 use super::order::Order;
-use super::state::{Kind, State, Word};
+use super::state::{Kind, State};
 use super::time::{Epoch, ticks};
 use super::writer::{LineWriter, Writer};
 
@@ -317,9 +317,4 @@ impl std::fmt::Debug for Line {
 /// The part of an id that is hashed.
 pub(super) const fn prefix(id: &TicketId) -> u64 {
     (id.as_u128() >> 64) as u64
-}
-
-/// Whether a word means that the ticket is in the order.
-pub(super) fn is_placed(word: Word) -> bool {
-    word.kind() == Kind::Waiting
 }

@@ -13,7 +13,7 @@ pub(super) struct Spine<T, const FIRST_BITS: u32, const CHUNKS: usize> {
 
 impl<T: FromZeros, const FIRST_BITS: u32, const CHUNKS: usize> Spine<T, FIRST_BITS, CHUNKS> {
     /// How many elements fit at most.
-    pub(super) const CAPACITY: u32 = ((1u64 << CHUNKS) - 1 << FIRST_BITS) as u32;
+    pub(super) const CAPACITY: u32 = (((1u64 << CHUNKS) - 1) << FIRST_BITS) as u32;
 
     /// An empty array: no chunk is allocated.
     pub(super) const fn new() -> Self {
@@ -26,7 +26,7 @@ impl<T: FromZeros, const FIRST_BITS: u32, const CHUNKS: usize> Spine<T, FIRST_BI
     fn locate(index: u32) -> (usize, usize) {
         let shifted = index as usize + (1 << FIRST_BITS);
         let chunk = shifted.ilog2() - FIRST_BITS;
-        (chunk as usize, shifted - (1 << FIRST_BITS << chunk))
+        (chunk as usize, shifted - ((1 << FIRST_BITS) << chunk))
     }
 
     /// The element, if its chunk was ever asked for with [`Spine::grow`].
@@ -39,7 +39,7 @@ impl<T: FromZeros, const FIRST_BITS: u32, const CHUNKS: usize> Spine<T, FIRST_BI
     pub(super) fn grow(&self, index: u32) -> &T {
         let (chunk, offset) = Self::locate(index);
         let elements = self.chunks[chunk].get_or_init(|| {
-            let count = 1 << FIRST_BITS << chunk;
+            let count = (1 << FIRST_BITS) << chunk;
             // As with `Vec`, no memory means no process.
             <[T]>::new_box_zeroed_with_elems(count).expect("the allocator has memory")
         });

@@ -1,1 +1,0 @@
-//! The line against a naive model.

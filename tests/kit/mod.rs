@@ -1,0 +1,6 @@
+//! What a black-box test needs: the real binary as a child process, and a small HTTP client.
+
+pub mod client;
+pub mod process;
+pub mod server;
+pub mod stopwatch;

@@ -1,0 +1,83 @@
+//! Nobody enters twice: one token and one reservation per visitor, however often they ask, and no two
+//! visitors share one.
+
+use std::collections::HashMap;
+
+use super::Verdict;
+use crate::sale::story::{Run, Story, What};
+
+pub fn check(run: &Run) -> Verdict {
+    let mut verdict = Verdict::new("nobody enters twice");
+    let mut owners = HashMap::new();
+    let mut repeated = 0_u64;
+    for story in &run.stories {
+        let mut token = None;
+        let mut reservation = None;
+        for (what, text) in secrets(story) {
+            let first = if what == "token" {
+                &mut token
+            } else {
+                &mut reservation
+            };
+            let visitor = story.visitor;
+            let owner = *owners.entry(text).or_insert(visitor);
+            let known = *first.get_or_insert(text);
+            repeated += u64::from(!std::ptr::eq(known, text));
+            verdict.expect(known == text, || {
+                format!("visitor {visitor} of event {} got two {what}s", story.event)
+            });
+            verdict.expect(owner == visitor, || {
+                format!("visitors {owner} and {visitor} share a {what}")
+            });
+        }
+    }
+    verdict
+        .figures
+        .push(("repeated joins and entries", repeated.to_string()));
+    verdict
+}
+
+/// What a story was given to keep: tokens and reservations.
+fn secrets(story: &Story) -> impl Iterator<Item = (&'static str, &str)> {
+    story
+        .seen
+        .iter()
+        .chain(&story.epilogue)
+        .filter_map(|seen| match &seen.what {
+            What::Joined { token, .. } => Some(("token", token.as_str())),
+            What::Granted { reservation } => Some(("reservation", reservation.as_str())),
+            _ => None,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made_up::{run, visitor};
+    use super::*;
+    use crate::sale::story::End;
+
+    #[test]
+    fn a_second_reservation_is_found() {
+        let twice = visitor(1, 0, 0)
+            .enters(1, "a")
+            .enters(2, "b")
+            .ends(End::Entered);
+        assert_eq!(check(&run(vec![twice])).wrong, 1);
+    }
+
+    #[test]
+    fn the_same_reservation_again_is_fine() {
+        let again = visitor(1, 0, 0)
+            .enters(1, "a")
+            .enters(2, "a")
+            .ends(End::Entered);
+        assert_eq!(check(&run(vec![again])).wrong, 0);
+    }
+
+    #[test]
+    fn a_shared_reservation_is_found() {
+        let one = visitor(1, 0, 0).enters(1, "a").ends(End::Entered);
+        let other = visitor(2, 0, 0).enters(2, "a").ends(End::Entered);
+        assert_eq!(check(&run(vec![one, other])).wrong, 1);
+    }
+}

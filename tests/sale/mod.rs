@@ -1,0 +1,140 @@
+//! The sale: ten thousand visitors of a hundred events against the real binary over real sockets.
+//! The driver knows the visitor API and nothing else; what the visitors saw is then checked.
+//!
+//! `SALE_SEED` draws another crowd.
+
+mod check;
+mod figures;
+mod plan;
+mod reading;
+mod story;
+mod visitor;
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::kit::client::Pool;
+use crate::kit::server::Server;
+use crate::kit::stopwatch::Stopwatch;
+use plan::{CONNECTIONS, Terms, VISITORS, crowd};
+use story::{Outage, Run, Story};
+use visitor::{Sale, look_back, visit};
+
+/// The crowd that is drawn unless `SALE_SEED` says otherwise.
+const SEED: u64 = 20_261_201;
+
+/// After how many entries the server is killed.
+const ENTERED_AT_KILL: usize = VISITORS * 35 / 100;
+
+/// One sale at a time: each is sized for the whole machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_sale_goes_through() {
+    hold("a sale", false);
+}
+
+#[test]
+fn a_sale_survives_a_kill_in_the_middle() {
+    hold("a sale, killed in the middle", true);
+}
+
+/// Runs one sale and checks it.
+fn hold(name: &str, kill: bool) {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("the system has threads");
+    let (report, wrong) = runtime.block_on(sale(name, kill));
+    println!("{report}");
+    assert_eq!(wrong, 0, "{report}");
+}
+
+async fn sale(name: &str, kill: bool) -> (String, u64) {
+    let (seed, terms) = (seed(), Terms::SALE);
+    println!("{name}: seed {seed}");
+    let mut server = Server::start(&terms.settings()).await;
+    let stopwatch = Stopwatch::start();
+    let pool = Pool::new(server.address, CONNECTIONS, stopwatch);
+    let sale = Arc::new(Sale {
+        seed,
+        terms,
+        pool,
+        entered: watch::Sender::new(0),
+    });
+    let mut visits = JoinSet::new();
+    for person in crowd(seed) {
+        let sale = sale.clone();
+        visits.spawn(async move { visit(&sale, person).await });
+    }
+    let visits = visits.join_all();
+    tokio::pin!(visits);
+    let mut outages = Vec::new();
+    let mut stories = None;
+    if kill {
+        let mut entered = sale.entered.subscribe();
+        tokio::select! {
+            all = &mut visits => stories = Some(all),
+            _ = entered.wait_for(|entered| *entered >= ENTERED_AT_KILL) => {
+                let killed = stopwatch.us();
+                server.kill();
+                sale.pool.reset();
+                // The visits run on meanwhile, as tasks of their own.
+                server.restart().await;
+                outages.push(Outage { killed, ready: stopwatch.us() });
+            }
+        }
+    }
+    let stories = match stories {
+        Some(stories) => stories,
+        None => visits.await,
+    };
+    let sold = stopwatch.us();
+    let stories = look_back_all(&sale, stories).await;
+    let run = Run {
+        terms,
+        stories,
+        outages,
+    };
+    let connections = sale.pool.opened.load(Ordering::Relaxed);
+    let (report, wrong) = report(name, seed, sold, connections, &run);
+    if wrong > 0 {
+        println!("the server's last words:\n{}", server.output());
+    }
+    (report, wrong)
+}
+
+async fn look_back_all(sale: &Arc<Sale>, stories: Vec<Story>) -> Vec<Story> {
+    let mut looks = JoinSet::new();
+    for story in stories {
+        let sale = sale.clone();
+        looks.spawn(async move { look_back(&sale, story).await });
+    }
+    looks.join_all().await
+}
+
+fn report(name: &str, seed: u64, sold: u64, connections: u64, run: &Run) -> (String, u64) {
+    let verdicts = check::all(run);
+    let wrong = verdicts.iter().map(|verdict| verdict.wrong).sum();
+    let mut report = format!("{name}: seed {seed}, {} s\n", sold / plan::SECOND);
+    report += &figures::table(run);
+    let _ = writeln!(report, "  {:<44} {connections}", "connections opened");
+    for verdict in &verdicts {
+        let _ = write!(report, "{verdict}");
+    }
+    let _ = writeln!(report, "  {:<44} {wrong}", "wrong in all");
+    (report, wrong)
+}
+
+fn seed() -> u64 {
+    std::env::var("SALE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(SEED)
+}

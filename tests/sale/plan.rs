@@ -1,0 +1,138 @@
+//! The sale on paper: its terms, and who comes when and behaves how, all drawn from one seed.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// Events on sale at once.
+pub const EVENTS: usize = 100;
+/// Visitors of all events together.
+pub const VISITORS: usize = 10_000;
+/// Connections that all visitors share.
+pub const CONNECTIONS: usize = 256;
+/// Polls a refreshing visitor makes without waiting.
+pub const REFRESHES: u32 = 100;
+/// Within how long the crowd arrives.
+const BURST_US: u64 = 2 * SECOND;
+/// Within how long the few latecomers arrive.
+const LATE_US: u64 = 25 * SECOND;
+
+/// One second.
+pub const SECOND: u64 = 1_000_000;
+
+/// What the driver holds the server to; the server is started with the same numbers.
+#[derive(Clone, Copy)]
+pub struct Terms {
+    /// Turns per second and event.
+    pub rate: f64,
+    /// Turns an event may give at once.
+    pub burst: u32,
+    /// How long a turn waits for its visitor.
+    pub ready_ttl: u64,
+    /// After which silence a visitor counts as gone.
+    pub heartbeat_ttl: u64,
+    /// The longest wait that a visitor is asked for between two polls.
+    pub poll_max: u64,
+}
+
+impl Terms {
+    /// The terms of both runs: about 40 s of line per event, and turns that lapse while it lasts.
+    pub const SALE: Self = Self {
+        rate: 2.5,
+        burst: 3,
+        ready_ttl: 8 * SECOND,
+        heartbeat_ttl: 15 * SECOND,
+        poll_max: 5 * SECOND,
+    };
+
+    /// The same as the server's settings.
+    pub fn settings(&self) -> Vec<String> {
+        let seconds = |us: u64| us / SECOND;
+        vec![
+            format!("defaults.rate={:.1}", self.rate),
+            format!("defaults.burst={}", self.burst),
+            format!("defaults.ready_ttl={}s", seconds(self.ready_ttl)),
+            format!("defaults.heartbeat_ttl={}s", seconds(self.heartbeat_ttl)),
+            "defaults.late_grace=2m".to_owned(),
+            "defaults.ticket_ttl=30m".to_owned(),
+            "defaults.pass_ttl=5m".to_owned(),
+            "defaults.leave_grace=5s".to_owned(),
+            "polling.min=500ms".to_owned(),
+            format!("polling.max={}s", seconds(self.poll_max)),
+        ]
+    }
+}
+
+/// How a visitor behaves, apart from polling as told and entering when ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing else.
+    Plain,
+    /// Closes the tab this long after joining, without a word.
+    ClosesTab(u64),
+    /// Sees the turn and closes the tab.
+    Shirks,
+    /// This long after joining, leaves by the browser's beacon, and polls again soon.
+    ComesBack(u64),
+    /// This long after joining, leaves for good and says so.
+    Leaves(u64),
+    /// Makes every call twice.
+    Repeats,
+    /// Polls without waiting, [`REFRESHES`] times.
+    Refreshes,
+    /// Sees the turn, lets it lapse, then polls again.
+    Dawdles,
+}
+
+/// One visitor before the sale.
+#[derive(Debug, Clone, Copy)]
+pub struct Person {
+    pub event: usize,
+    pub visitor: usize,
+    pub kind: Kind,
+    /// When they join, after the start.
+    pub arrives: u64,
+    /// Whether they send an `Idempotency-Key`.
+    pub keyed: bool,
+    /// For what they draw themselves.
+    pub seed: u64,
+}
+
+/// Everybody who comes, in no order.
+pub fn crowd(seed: u64) -> Vec<Person> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..VISITORS)
+        .map(|visitor| person(visitor, &mut rng))
+        .collect()
+}
+
+fn person(visitor: usize, rng: &mut StdRng) -> Person {
+    let later = rng.random_range(SECOND / 2..30 * SECOND);
+    let kind = match rng.random_range(0..100) {
+        0..5 => Kind::ClosesTab(later),
+        5..10 => Kind::Shirks,
+        10..14 => Kind::ComesBack(later),
+        14..16 => Kind::Leaves(later),
+        16..18 => Kind::Repeats,
+        18 => Kind::Refreshes,
+        19 => Kind::Dawdles,
+        _ => Kind::Plain,
+    };
+    let latecomer = rng.random_ratio(2, 100);
+    let arrives = rng.random_range(0..if latecomer { LATE_US } else { BURST_US });
+    // A join without a key cannot be repeated safely, so who repeats it, and who might have to when
+    // the server is down, has one.
+    let keyed = latecomer || kind == Kind::Repeats || rng.random_ratio(80, 100);
+    Person {
+        event: visitor % EVENTS,
+        visitor,
+        kind,
+        arrives,
+        keyed,
+        seed: rng.random(),
+    }
+}
+
+/// The name of event number `event`.
+pub fn event_name(event: usize) -> String {
+    format!("sale-{event:03}")
+}
