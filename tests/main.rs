@@ -10,4 +10,5 @@ mod process;
 mod api;
 mod room;
 mod sale;
+mod store;
 mod tidy;

@@ -22,6 +22,8 @@ pub struct GatePolicy {
     pub paused: bool,
     /// How long a turn is kept, in microseconds.
     pub ready_ttl: u64,
+    /// How long after a lapsed turn a ticket may come back to the front, in microseconds.
+    pub late_grace: u64,
     /// How long an entered ticket is remembered, in microseconds.
     pub ticket_ttl: u64,
     /// How long a pass holds, in microseconds.
@@ -44,7 +46,9 @@ pub struct AdvanceRequest {
     pub event: EventId,
     /// Who asks.
     pub node: NodeId,
-    /// The node's own count of these requests, rising; an older one that arrives late is refused.
+    /// The node's own count of these requests, rising, also across its restarts (start from the
+    /// clock): one that is not newer than what the gate has seen is late. It gives and takes
+    /// nothing, but its claims count.
     pub serial: u64,
     /// The policy to go by.
     pub policy: GatePolicy,
@@ -72,7 +76,7 @@ pub struct Advanced {
     pub stale: bool,
     /// The turns given (or, if `stale`, all open turns).
     pub called: Vec<Turn>,
-    /// Turns that lapsed and were refunded.
+    /// Turns that lapsed and were refunded, and claims that had lapsed when they came.
     pub missed: Vec<TicketId>,
     /// Candidates that have entered before, so that the caller forgets them.
     pub entered: Vec<TicketId>,
@@ -82,7 +86,7 @@ pub struct Advanced {
     pub active: u32,
     /// Open turns.
     pub open_turns: u32,
-    /// Turns in the bucket, rounded down; below 0 when late claims are being paid off.
+    /// Micro-turns in the bucket; below 0 when late claims are being paid off.
     pub level: i64,
     /// The store's clock.
     pub now: Micros,
@@ -141,8 +145,12 @@ pub struct GateView {
     pub event: EventId,
     /// The gate's version.
     pub version: u64,
+    /// The store's clock.
+    pub now: Micros,
     /// The open turns.
     pub called: Vec<Turn>,
+    /// Lapsed turns, with the end of their late grace.
+    pub missed: Vec<Turn>,
     /// Tickets that entered and are remembered, with when.
     pub entered: Vec<(TicketId, Micros)>,
     /// Visitors inside.

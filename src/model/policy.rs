@@ -53,9 +53,9 @@ pub enum Order {
     Fifo,
     /// Those who came before `opens` are drawn in random order, later ones stand behind them.
     Lottery,
-    /// No line: who cannot be let in at once is turned away.
+    /// Nobody may join: those who ask are told that the event is closed.
     Reject,
-    /// No waiting: everybody is let in at once.
+    /// No waiting and no pace: everybody is let in at once.
     Passthrough,
 }
 

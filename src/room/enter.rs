@@ -21,6 +21,7 @@ pub(super) fn gate_policy(policy: &Policy, now: Micros) -> GatePolicy {
         max_active: policy.max_active,
         paused: policy.paused || !super::Event::is_open(policy, now),
         ready_ttl: micros(policy.ready_ttl),
+        late_grace: micros(policy.late_grace),
         ticket_ttl: micros(policy.ticket_ttl),
         pass_ttl: micros(policy.pass_ttl),
     }

@@ -44,7 +44,8 @@ impl Room {
         self.schedule.at(now, &event);
     }
 
-    /// Takes over a gate: open turns are open here too, and who entered has entered.
+    /// Takes over a gate: open turns are open here too, who missed one may come back,
+    /// and who entered has entered.
     pub fn restore_gate(&self, now: Micros, gate: &GateView) {
         let Ok(event) = self.event_or_make(now, &gate.event, true) else {
             return;
@@ -54,13 +55,19 @@ impl Room {
         side.gate.version = gate.version;
         side.gate.active = gate.active;
         side.gate.open_turns = u32::try_from(gate.called.len()).unwrap_or(u32::MAX);
+        // Turns are told on the store's clock; here they end on ours.
+        let ours = |until: Micros| now.after(until.since(gate.now));
         for turn in &gate.called {
-            if event
+            writer.call(&turn.id, ours(turn.until));
+        }
+        for turn in &gate.missed {
+            let waits = event
                 .line
                 .find(&turn.id)
-                .is_some_and(|view| view.state == State::Waiting)
-            {
-                writer.call(&turn.id, now.after(turn.until.since(now)));
+                .is_some_and(|view| view.state == State::Waiting);
+            if waits {
+                writer.call(&turn.id, now);
+                writer.miss(&turn.id, ours(turn.until));
             }
         }
         for (id, at) in &gate.entered {

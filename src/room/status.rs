@@ -30,13 +30,15 @@ pub struct Found {
     pub(super) leaving: bool,
 }
 
-/// Names an answer: the same ticket in the same state.
+/// Names an answer: the same ticket waiting at the same place in the same second of its wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Repeat {
     /// The ticket.
     pub id: TicketId,
-    /// Its state, as a number.
-    pub state: u64,
+    /// Its place.
+    pub place: u64,
+    /// Whole seconds since it joined.
+    pub waited_sec: u64,
 }
 
 impl Found {
@@ -48,7 +50,11 @@ impl Found {
             && now > look.time.after(REPEATED_WITHIN)
             && now.since(look.previous_seen) < REPEATED_WITHIN;
         Some(Self {
-            repeat: repeated.then_some(Repeat { id: *id, state: 0 }),
+            repeat: repeated.then_some(Repeat {
+                id: *id,
+                place: look.place.unwrap_or(0),
+                waited_sec: now.since(look.time).as_secs(),
+            }),
             event: Arc::clone(event),
             id: *id,
             state: look.state,

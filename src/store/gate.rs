@@ -4,10 +4,10 @@
 //! (Turner, "New directions in communications", 1986) in whole micro-tokens pays for every call.
 //! What each step changed is reported as [`Change`]s, so that a durable store can write just those.
 
-use std::collections::BTreeSet;
-
 use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
+
+use timed::Timed;
 
 use crate::model::gate::{
     AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, Turn,
@@ -19,21 +19,26 @@ const TURN: i64 = 1_000_000;
 /// A turn is kept this much longer than its owner was told, so that an answer in flight at the last
 /// moment still finds it. Microseconds.
 const LAPSE_GRACE: u64 = 1_000_000;
-/// A lease whose node has not asked for this long is dropped, its turns lost. Microseconds.
-const LEASE_DROPPED_AFTER: u64 = 60_000_000;
+/// A lease whose node has not asked for this long is dropped, its turns lost: a node must not give
+/// turns out of a lease that is older, or the cap may be exceeded by them. Microseconds.
+pub const LEASE_DROPPED_AFTER: u64 = 60_000_000;
+/// A clock that went back by more than this is believed, and filling goes on from there; by less, it
+/// waits for the time to come again, so that no moment pays twice. Microseconds.
+const CLOCK_BACK_MAX: u64 = 60_000_000;
 /// How many lapsed things one step disposes of, so that no step is long.
 const LAPSES_MAX: usize = 4_096;
 
 /// The small part of a gate, written whole.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bucket {
-    /// Micro-tokens; below 0 when late claims are being paid off.
+    /// Micro-tokens; below 0 when late claims are being paid off. With what is leased, at most the
+    /// burst: a lease that lies idle must not be refilled behind its back.
     level: i64,
     /// When it was last filled; 0 before the first time.
     filled_at: Micros,
     /// The rate it is being filled at: a new rate counts from when the gate hears of it.
     rate: f64,
-    /// Rises with every step that gives or takes turns.
+    /// Rises with every step that calls tickets or in which turns lapsed.
     version: u64,
     leases: Vec<Lease>,
 }
@@ -51,6 +56,8 @@ struct Lease {
 pub enum Change {
     /// A turn was given (until when) or ended.
     Called(TicketId, Option<Micros>),
+    /// A ticket missed its turn (until when it may come back), or that is over.
+    Missed(TicketId, Option<Micros>),
     /// A ticket entered (when), or is forgotten.
     Entered(TicketId, Option<Micros>),
     /// A visitor is inside (until when at most), or no longer.
@@ -59,39 +66,9 @@ pub enum Change {
     Pass(TicketId, Option<(String, Micros)>),
 }
 
-/// Tickets by id and by a moment.
-#[derive(Debug, Default)]
-struct Timed {
-    by_id: AHashMap<TicketId, Micros>,
-    by_time: BTreeSet<(Micros, TicketId)>,
-}
-
-impl Timed {
-    fn insert(&mut self, id: TicketId, at: Micros) {
-        if let Some(old) = self.by_id.insert(id, at) {
-            self.by_time.remove(&(old, id));
-        }
-        self.by_time.insert((at, id));
-    }
-
-    fn remove(&mut self, id: &TicketId) -> Option<Micros> {
-        let at = self.by_id.remove(id)?;
-        self.by_time.remove(&(at, *id));
-        Some(at)
-    }
-
-    /// Takes the earliest out if it is not after `moment`.
-    fn pop(&mut self, moment: u64) -> Option<TicketId> {
-        let &(at, id) = self.by_time.first()?;
-        if at.0 > moment {
-            return None;
-        }
-        self.remove(&id).map(|_| id)
-    }
-
-    fn len(&self) -> u32 {
-        self.by_id.len().try_into().unwrap_or(u32::MAX)
-    }
+/// Whether a turn that was promised until then is over for good.
+fn lapsed(until: Micros, now: Micros) -> bool {
+    until.0.saturating_add(LAPSE_GRACE) <= now.0
 }
 
 /// One event's gate.
@@ -99,6 +76,8 @@ impl Timed {
 pub struct Gate {
     bucket: Bucket,
     called: Timed,
+    /// Turns that lapsed, until the end of the late grace: who comes back is called first.
+    missed: Timed,
     active: Timed,
     entered: Timed,
     passes: AHashMap<TicketId, (String, Micros)>,
@@ -121,6 +100,8 @@ impl Gate {
         match change {
             Change::Called(id, Some(until)) => self.called.insert(id, until),
             Change::Called(id, None) => drop(self.called.remove(&id)),
+            Change::Missed(id, Some(until)) => self.missed.insert(id, until),
+            Change::Missed(id, None) => drop(self.missed.remove(&id)),
             Change::Entered(id, Some(at)) => self.entered.insert(id, at),
             Change::Entered(id, None) => drop(self.entered.remove(&id)),
             Change::Active(id, Some(until)) => self.active.insert(id, until),
@@ -137,17 +118,19 @@ impl Gate {
     }
 
     /// The gate as a node needs it after a start. O(open turns + entered).
-    pub fn view(&self, event: EventId) -> GateView {
+    pub fn view(&self, now: Micros, event: EventId) -> GateView {
+        let turns = |timed: &Timed| {
+            let turns = timed.by_time.iter();
+            turns.map(|&(until, id)| Turn { id, until }).collect()
+        };
+        let entered = self.entered.by_time.iter();
         GateView {
             event,
+            now,
             version: self.bucket.version,
-            called: self.open_turns(),
-            entered: self
-                .entered
-                .by_time
-                .iter()
-                .map(|&(at, id)| (id, at))
-                .collect(),
+            called: turns(&self.called),
+            missed: turns(&self.missed),
+            entered: entered.map(|&(at, id)| (id, at)).collect(),
             active: self.active.len(),
         }
     }
@@ -167,33 +150,39 @@ impl Gate {
             ..Advanced::default()
         };
         self.dispose(now, policy, &mut answer.missed, changes);
-        for id in &request.given_back {
+        let late = !self.lease_of(request.node, request.serial, now);
+        // One that is late may speak of a turn that was given anew since.
+        for id in request.given_back.iter().filter(|_| !late) {
             if self.called.remove(id).is_some() {
                 changes.push(Change::Called(*id, None));
                 self.refund(1, policy);
             }
         }
-        let late = !self.lease_of(request.node, request.serial, now);
+        let lapsed = answer.missed.len();
         for turn in &request.claims {
-            self.claim(request.node, *turn, changes);
+            if !self.claim(now, request.node, *turn, policy, changes) && !late {
+                self.miss(turn.id, now, policy, changes);
+                answer.missed.push(turn.id);
+            }
         }
         answer.stale = late || request.version != self.bucket.version;
+        let mut given = false;
         if answer.stale {
             answer.called = self.open_turns();
         } else {
-            self.call(now, request, &mut answer, changes);
+            given = self.call(now, request, &mut answer, changes);
         }
         if !late {
             self.settle_lease(request);
         }
-        if !(answer.missed.is_empty() && (answer.stale || answer.called.is_empty())) {
+        if given || lapsed > 0 {
             self.bucket.version += 1;
         }
         answer.version = self.bucket.version;
         answer.lease = self.lease(request.node).map_or(0, |lease| lease.held);
         answer.active = self.active.len();
         answer.open_turns = self.called.len();
-        answer.level = self.bucket.level.div_euclid(TURN);
+        answer.level = self.bucket.level;
         answer
     }
 
@@ -215,11 +204,14 @@ impl Gate {
         if self.entered.by_id.contains_key(&id) {
             return Entry::Over;
         }
-        if let Some(turn) = request.claim {
-            self.claim(request.node, turn, changes);
+        if let Some(turn) = request.claim
+            && !self.claim(now, request.node, turn, &request.policy, changes)
+            && !request.free
+        {
+            return Entry::Missed;
         }
         match self.called.by_id.get(&id) {
-            Some(until) if until.0.saturating_add(LAPSE_GRACE) <= now.0 => return Entry::Missed,
+            Some(until) if !request.free && lapsed(*until, now) => return Entry::Missed,
             Some(_) => {
                 self.called.remove(&id);
                 changes.push(Change::Called(id, None));
@@ -227,6 +219,7 @@ impl Gate {
             None if request.free => {}
             None => return Entry::NotCalled,
         }
+        self.forgive(&id, changes);
         let until = Micros(now.0.saturating_add(request.policy.pass_ttl));
         for change in [
             Change::Entered(id, Some(now)),
@@ -249,22 +242,55 @@ impl Gate {
     }
 
     fn refill(&mut self, now: Micros, policy: &GatePolicy) {
-        let full = i64::from(policy.burst) * TURN;
-        if self.bucket.filled_at == Micros(0) {
-            self.bucket.level = full;
+        let room = self.room(policy);
+        let (gained, accounted) = self.gained(now);
+        let bucket = &mut self.bucket;
+        let first = bucket.filled_at == Micros(0);
+        // Claims may have come before the first filling: they are paid out of it.
+        let filled = if first { room } else { gained };
+        bucket.level = bucket.level.saturating_add(filled).min(room);
+        let back = bucket.filled_at.0.saturating_sub(now.0);
+        bucket.filled_at = if first || back > CLOCK_BACK_MAX {
+            now.max(Micros(1))
+        } else if bucket.rate != policy.rate {
+            bucket.filled_at.max(now)
         } else {
-            // A turn a second is a micro-turn a microsecond. A clock that went back adds nothing.
-            let elapsed = now.0.saturating_sub(self.bucket.filled_at.0);
-            let gained = (self.bucket.rate * elapsed as f64) as i64;
-            self.bucket.level = self.bucket.level.saturating_add(gained).min(full);
+            Micros(bucket.filled_at.0 + accounted)
+        };
+        bucket.rate = policy.rate;
+    }
+
+    /// What the time since the last filling pays, and how much of that time it uses up: a part of a
+    /// micro-token is left for the next filling.
+    fn gained(&self, now: Micros) -> (i64, u64) {
+        let Bucket {
+            filled_at, rate, ..
+        } = self.bucket;
+        // A clock that went back adds nothing.
+        let elapsed = now.0.saturating_sub(filled_at.0);
+        if rate.is_nan() || rate <= 0.0 {
+            return (0, elapsed);
         }
-        self.bucket.filled_at = self.bucket.filled_at.max(now);
-        self.bucket.rate = policy.rate;
+        // A turn a second is a micro-turn a microsecond.
+        let gained = (rate * elapsed as f64) as i64;
+        let accounted = (gained as f64 / rate).ceil() as u64;
+        (gained, accounted.min(elapsed))
+    }
+
+    /// What the bucket may hold: the burst without what is leased.
+    fn room(&self, policy: &GatePolicy) -> i64 {
+        let free = i64::from(policy.burst) - i64::from(self.leased());
+        free.max(0) * TURN
     }
 
     fn refund(&mut self, turns: u32, policy: &GatePolicy) {
-        let full = i64::from(policy.burst) * TURN;
-        self.bucket.level = (self.bucket.level + i64::from(turns) * TURN).min(full);
+        let refunded = self.bucket.level + i64::from(turns) * TURN;
+        self.bucket.level = refunded.min(self.room(policy));
+    }
+
+    fn leased(&self) -> u32 {
+        let held = self.bucket.leases.iter().map(|lease| lease.held);
+        held.fold(0, u32::saturating_add)
     }
 
     fn dispose(
@@ -278,9 +304,16 @@ impl Gate {
             && let Some(id) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
         {
             changes.push(Change::Called(id, None));
+            self.miss(id, now, policy, changes);
             missed.push(id);
         }
         self.refund(missed.len() as u32, policy);
+        for _ in 0..LAPSES_MAX {
+            let Some(id) = self.missed.pop(now.0) else {
+                break;
+            };
+            changes.push(Change::Missed(id, None));
+        }
         for _ in 0..LAPSES_MAX {
             let Some(id) = self.active.pop(now.0) else {
                 break;
@@ -300,17 +333,19 @@ impl Gate {
             };
             changes.push(Change::Entered(id, None));
         }
-        let dropped = |lease: &Lease| lease.asked_at.0 + LEASE_DROPPED_AFTER < now.0;
-        self.bucket.leases.retain(|lease| !dropped(lease));
+        let kept = |lease: &Lease| now.0.saturating_sub(lease.asked_at.0) <= LEASE_DROPPED_AFTER;
+        self.bucket.leases.retain(kept);
     }
 
+    /// Gives turns to the first candidates. Answers whether there was one to give.
     fn call(
         &mut self,
         now: Micros,
         request: &AdvanceRequest,
         answer: &mut Advanced,
         changes: &mut Vec<Change>,
-    ) {
+    ) -> bool {
+        let before = changes.len();
         let until = Micros(now.0.saturating_add(request.policy.ready_ttl));
         for id in &request.candidates {
             if self.entered.by_id.contains_key(id) {
@@ -321,11 +356,13 @@ impl Gate {
                 self.bucket.level -= TURN;
                 self.called.insert(*id, until);
                 changes.push(Change::Called(*id, Some(until)));
+                self.forgive(id, changes);
                 answer.called.push(Turn { id: *id, until });
             } else {
                 break;
             }
         }
+        changes.len() > before
     }
 
     /// How many turns may be given now: what the bucket holds and the cap leaves. Turns that are
@@ -338,21 +375,31 @@ impl Gate {
         if policy.max_active == 0 {
             return paid;
         }
-        let leased: u32 = self.bucket.leases.iter().map(|lease| lease.held).sum();
         let taken = self
             .active
             .len()
             .saturating_add(self.called.len())
-            .saturating_add(leased);
+            .saturating_add(self.leased());
         paid.min(policy.max_active.saturating_sub(taken))
     }
 
     fn open_turns(&self) -> Vec<Turn> {
-        self.called
-            .by_time
-            .iter()
-            .map(|&(until, id)| Turn { id, until })
-            .collect()
+        let turns = self.called.by_time.iter();
+        turns.map(|&(until, id)| Turn { id, until }).collect()
+    }
+
+    /// Notes that a ticket let its turn lapse.
+    fn miss(&mut self, id: TicketId, now: Micros, policy: &GatePolicy, changes: &mut Vec<Change>) {
+        let until = Micros(now.0.saturating_add(policy.late_grace));
+        self.missed.insert(id, until);
+        changes.push(Change::Missed(id, Some(until)));
+    }
+
+    /// A ticket has a turn again, or needs none: what it missed is forgotten.
+    fn forgive(&mut self, id: &TicketId, changes: &mut Vec<Change>) {
+        if self.missed.remove(id).is_some() {
+            changes.push(Change::Missed(*id, None));
+        }
     }
 
     fn lease(&mut self, node: NodeId) -> Option<&mut Lease> {
@@ -384,19 +431,34 @@ impl Gate {
     }
 
     /// Books a turn that `node` gave out of its lease. When the lease is gone the visitor still has
-    /// the promise: the bucket pays, below zero if it must.
-    fn claim(&mut self, node: NodeId, turn: Turn, changes: &mut Vec<Change>) {
+    /// the promise: the bucket pays, below zero if it must. Answers `false` for a turn that lapsed
+    /// before it was ever heard of, or was heard of and lapsed since: it is not booked (again), and
+    /// the lease gets it back when the node next says what it holds.
+    fn claim(
+        &mut self,
+        now: Micros,
+        node: NodeId,
+        turn: Turn,
+        policy: &GatePolicy,
+        changes: &mut Vec<Change>,
+    ) -> bool {
         let known =
             self.called.by_id.contains_key(&turn.id) || self.entered.by_id.contains_key(&turn.id);
         if known {
-            return;
+            return true;
         }
+        if lapsed(turn.until, now) {
+            return false;
+        }
+        // Time pays before it is spent, or what it would pay beyond the burst came on top.
+        self.refill(now, policy);
         match self.lease(node) {
             Some(lease) if lease.held > 0 => lease.held -= 1,
             _ => self.bucket.level -= TURN,
         }
         self.called.insert(turn.id, turn.until);
         changes.push(Change::Called(turn.id, Some(turn.until)));
+        true
     }
 
     /// Brings the node's lease to what it holds and wants: the rest is refunded, more is granted.
@@ -405,10 +467,11 @@ impl Gate {
             return;
         };
         let kept = held.min(request.lease_held).min(request.lease_wanted);
-        self.refund(held - kept, &request.policy);
+        // The lease first: what it gives up is the room for the refund.
         if let Some(lease) = self.lease(request.node) {
             lease.held = kept;
         }
+        self.refund(held - kept, &request.policy);
         let more = (request.lease_wanted - kept).min(self.affordable(&request.policy));
         self.bucket.level -= i64::from(more) * TURN;
         if let Some(lease) = self.lease(request.node) {
@@ -416,3 +479,8 @@ impl Gate {
         }
     }
 }
+
+mod timed;
+
+#[cfg(test)]
+mod tests;

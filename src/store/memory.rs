@@ -206,10 +206,11 @@ impl Store for Memory {
 
     fn gates(&self) -> Answer<'_, Vec<GateView>> {
         let state = self.state.lock();
+        let now = (self.clock)();
         let gates = state.gates.iter();
         ready(
             gates
-                .map(|(event, gate)| gate.view(event.clone()))
+                .map(|(event, gate)| gate.view(now, event.clone()))
                 .collect(),
         )
     }

@@ -8,7 +8,7 @@ use tidegate::journal::lane::{Journal, Limits};
 use tidegate::model::gate::{EnterRequest, Entry};
 use tidegate::model::pass::PassKeys;
 use tidegate::model::token::TicketKeys;
-use tidegate::model::{EventId, Kind, Micros, NodeId, Policy, Record};
+use tidegate::model::{EventId, Kind, Micros, NodeId, Policy, Record, TicketKey};
 use tidegate::room::answer::{Admission, EnterRefusal, EnterStep, Join, JoinRefusal, Joined};
 use tidegate::room::answer::{Standing, TokenRefusal};
 use tidegate::room::{Identity, Room, Settings};
@@ -191,6 +191,30 @@ impl House {
             called: self.called,
             ..Self::new(defaults)
         }
+    }
+
+    /// Another room that has loaded what this one wrote, as after a crash.
+    pub fn restarted(self, defaults: Policy) -> Self {
+        let written = self.flushed();
+        let house = self.crashed(defaults);
+        for (event, record) in written {
+            let Record { kind, id, at } = record;
+            if kind == Kind::Joined {
+                house
+                    .room
+                    .restore_live(house.now, &event, &[TicketKey { arrival: at, id }]);
+            } else if let Some(why) = kind.gone() {
+                house
+                    .room
+                    .restore_removed(house.now, &event, &[(id, at, why)]);
+            }
+        }
+        for (event, gate) in &house.gates {
+            house
+                .room
+                .restore_gate(house.now, &gate.view(house.now, event.clone()));
+        }
+        house
     }
 }
 

@@ -231,3 +231,33 @@ fn status_and_join_go_on_while_the_store_is_away_and_say_so() {
     house.pass(SECOND);
     assert!(house.is_ready(&token));
 }
+
+#[test]
+fn a_restart_puts_nobody_who_missed_a_turn_in_front_of_the_others() {
+    let mut house = House::new(Policy {
+        rate: 0.1,
+        ..policy()
+    });
+    let absent = house.join("sale").token;
+    let tokens: Vec<_> = (0..5).map(|_| house.join("sale").token).collect();
+    house.pass(8 * SECOND);
+    let places: Vec<_> = tokens.iter().map(|token| house.place(token)).collect();
+    assert_eq!(
+        places[..2],
+        [0, 1],
+        "the turn of the absent one went to the next"
+    );
+    let mut house = house.restarted(Policy {
+        rate: 0.1,
+        ..policy()
+    });
+    let after: Vec<_> = tokens.iter().map(|token| house.place(token)).collect();
+    assert_eq!(after, places);
+    assert_eq!(
+        house.place(&absent),
+        1,
+        "who may still come back to the very front"
+    );
+    house.pass(3 * SECOND);
+    assert!(house.is_ready(&absent));
+}

@@ -143,9 +143,10 @@ impl Desk {
     }
 
     pub fn gates(&self) -> Vec<GateView> {
-        let views = self.gates.iter();
-        views
-            .map(|(event, gate)| gate.view(event.clone()))
+        let now = self.now();
+        let gates = self.gates.iter();
+        gates
+            .map(|(event, gate)| gate.view(now, event.clone()))
             .collect()
     }
 

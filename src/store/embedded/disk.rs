@@ -59,6 +59,9 @@ pub(super) struct Disk {
     removed: Keyspace,
     gates: Keyspace,
     facts: Keyspace,
+    /// Commits fail while it is set.
+    #[cfg(test)]
+    pub full: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Disk {
@@ -104,6 +107,8 @@ impl Disk {
             gates: table("gates")?,
             facts: table("facts")?,
             database,
+            #[cfg(test)]
+            full: Default::default(),
         })
     }
 
@@ -133,6 +138,10 @@ impl Disk {
 
     /// Writes all, or nothing, as safely as `fsync` says.
     pub fn commit(&self, writes: &mut Writes, fsync: Fsync) -> Result<(), fjall::Error> {
+        #[cfg(test)]
+        if self.full.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+        }
         let mode = match fsync {
             Fsync::Always => PersistMode::SyncData,
             Fsync::Interval | Fsync::Never => PersistMode::Buffer,

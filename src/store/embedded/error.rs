@@ -62,6 +62,8 @@ pub(super) enum Failure {
         crate::store::FORMAT
     )]
     Layout { found: u32 },
+    #[error("a cursor of another store or partition")]
+    Cursor,
 }
 
 impl Failure {

@@ -123,6 +123,7 @@ pub(super) fn bucket_value(bucket: &Bucket) -> Vec<u8> {
 pub(super) fn change(event: &EventId, change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
     let (part, id, value) = match change {
         Change::Called(id, at) => (b'c', id, at.map(|at| at.0.to_be_bytes().to_vec())),
+        Change::Missed(id, at) => (b'm', id, at.map(|at| at.0.to_be_bytes().to_vec())),
         Change::Entered(id, at) => (b'e', id, at.map(|at| at.0.to_be_bytes().to_vec())),
         Change::Active(id, at) => (b'a', id, at.map(|at| at.0.to_be_bytes().to_vec())),
         Change::Pass(id, pass) => {
@@ -156,6 +157,7 @@ pub(super) fn parse_gate(key: &[u8], value: &[u8]) -> Result<(EventId, Piece), U
         let at = take_micros(&mut rest)?;
         let change = match part {
             b'c' => Change::Called(id, Some(at)),
+            b'm' => Change::Missed(id, Some(at)),
             b'e' => Change::Entered(id, Some(at)),
             b'a' => Change::Active(id, Some(at)),
             b'p' => Change::Pass(id, Some((String::from_utf8(rest.to_vec()).ok()?, at))),
@@ -259,6 +261,7 @@ mod tests {
             let (event, id, at) = (EventId::new("e").unwrap(), TicketId::from_u128(id), Micros(at));
             for written in [
                 Change::Called(id, Some(at)),
+                Change::Missed(id, Some(at)),
                 Change::Entered(id, Some(at)),
                 Change::Active(id, Some(at)),
                 Change::Pass(id, Some((pass, at))),

@@ -18,6 +18,9 @@ pub(super) fn chunk(
     horizon: Micros,
 ) -> Result<Chunk, Failure> {
     let start = match from {
+        Some(Cursor(key)) if layout::partition_of(&key)? != partition => {
+            return Err(Failure::Cursor);
+        }
         Some(Cursor(key)) => Bound::Excluded(key),
         None => Bound::Included(partition.to_be_bytes().to_vec()),
     };

@@ -396,3 +396,6 @@ fn make(folder: &Path) -> Result<(), OpenError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,3 +214,107 @@ impl<R: Read> Journal<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Fsync;
+    use super::super::disk::{Disk, Table, Writes};
+    use super::*;
+
+    /// The bytes of a journal of three batches, and where the last begins.
+    fn journal() -> (Vec<u8>, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(folder.path()).unwrap();
+        let file = folder.path().join("0.jnl");
+        let mut begin = 0;
+        for n in 0..3 {
+            begin = written(&file).len();
+            let mut writes = Writes::default();
+            writes.put(Table::Tickets, vec![n, 1], vec![7; 9]);
+            writes.remove(Table::Removed, vec![n, 2]);
+            disk.commit(&mut writes, Fsync::Never).unwrap();
+        }
+        (written(&file), begin)
+    }
+
+    fn written(journal: &Path) -> Vec<u8> {
+        let mut bytes = std::fs::read(journal).unwrap();
+        let last = bytes.iter().rposition(|byte| *byte != 0);
+        bytes.truncate(last.map_or(0, |last| last + 1));
+        bytes
+    }
+
+    /// Where a journal of these bytes was cut, if it was.
+    fn cut(bytes: &[u8]) -> Option<usize> {
+        let folder = tempfile::tempdir().unwrap();
+        // Not the newest: never looked at.
+        std::fs::write(folder.path().join("9.jnl"), b"garbage").unwrap();
+        let newest = folder.path().join("10.jnl");
+        std::fs::write(&newest, bytes).unwrap();
+        let cut = cut_torn(folder.path()).unwrap();
+        let left = std::fs::read(&newest).unwrap();
+        match cut {
+            None => assert_eq!(left, bytes),
+            Some(cut) => {
+                assert_eq!((cut.file, cut.at as usize), (newest, left.len()));
+                assert_eq!(left, bytes[..left.len()]);
+                let lost = &bytes[left.len()..];
+                assert!(lost[cut.bytes as usize - 1] != 0);
+                assert!(lost[cut.bytes as usize..].iter().all(|byte| *byte == 0));
+                return Some(left.len());
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_whole_journal_is_left_alone_with_and_without_reserved_space() {
+        let (mut bytes, _) = journal();
+        assert_eq!(cut(&bytes), None);
+        bytes.resize(bytes.len() + 100_000, 0);
+        assert_eq!(cut(&bytes), None);
+        assert_eq!(cut(&[]), None);
+    }
+
+    #[test]
+    fn half_a_batch_is_cut_off_wherever_it_ends() {
+        let (bytes, begin) = journal();
+        for end in begin + 1..bytes.len() {
+            let mut torn = bytes[..end].to_vec();
+            assert_eq!(cut(&torn), Some(begin), "at {end}");
+            torn.resize(bytes.len() + 500, 0);
+            assert_eq!(cut(&torn), Some(begin), "at {end}, then zeros");
+        }
+    }
+
+    #[test]
+    fn a_damaged_batch_is_cut_off_wherever_the_damage_is() {
+        let (bytes, begin) = journal();
+        // The number is not covered by the checksum: a later one that is near is believed.
+        let number = begin + 5..begin + 9;
+        for at in (begin..bytes.len()).filter(|at| !number.contains(at)) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0xa5;
+            assert_eq!(cut(&damaged), Some(begin), "at {at}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_last_batch_is_cut_off() {
+        let (bytes, begin) = journal();
+        let mut endless = vec![1];
+        endless.extend([0xff; 64]);
+        let mut holed = vec![0; 4_096];
+        holed.extend(&bytes[begin..]);
+        for garbage in [
+            b"garbage".to_vec(),
+            vec![0xff; 99],
+            bytes.clone(),
+            endless,
+            holed,
+        ] {
+            let long = [&bytes[..], &garbage].concat();
+            assert_eq!(cut(&long), Some(bytes.len()));
+        }
+    }
+}

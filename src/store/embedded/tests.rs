@@ -1,0 +1,81 @@
+use std::sync::atomic::Ordering;
+
+use crate::model::gate::GatePolicy;
+use crate::model::{NodeId, TicketId};
+use crate::store::Retry;
+
+use super::*;
+
+fn open(folder: &Path) -> Embedded {
+    Embedded::open(folder, Settings::default(), Arc::new(|| Micros(7_000_000))).unwrap()
+}
+
+fn advance(serial: u64) -> AdvanceRequest {
+    AdvanceRequest {
+        event: EventId::new("e").unwrap(),
+        node: NodeId(0),
+        serial,
+        policy: GatePolicy {
+            rate: 0.0,
+            burst: 2,
+            max_active: 0,
+            paused: false,
+            ready_ttl: 1_000_000,
+            late_grace: 100_000_000,
+            ticket_ttl: 1_000_000,
+            pass_ttl: 1_000_000,
+        },
+        version: serial - 1,
+        candidates: vec![TicketId::from_u128(u128::from(serial))],
+        given_back: vec![],
+        claims: vec![],
+        lease_held: 0,
+        lease_wanted: 0,
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nothing_is_answered_from_memory_that_is_not_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.advance(advance(1)).await.unwrap();
+    let before = store.gates().await.unwrap();
+    store.disk.full.store(true, Ordering::Relaxed);
+    let failed = store.advance(advance(2)).await.unwrap_err();
+    assert_eq!(failed.retry, Retry::Never);
+    assert!(
+        failed
+            .to_string()
+            .starts_with("write to the store's folder")
+    );
+    store.disk.full.store(false, Ordering::Relaxed);
+    let later = store.gates().await.unwrap_err();
+    assert_eq!(later.to_string(), failed.to_string());
+    drop(store);
+    assert_eq!(open(folder.path()).gates().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_writer_that_died_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let died: Answer<'_, ()> = store.step("die", |desk| {
+        desk.writes.put(Table::Facts, vec![1], vec![]);
+        if desk.writes.len() > 0 {
+            panic!("as a test asked for");
+        }
+        Ok(|| ())
+    });
+    assert_eq!(died.await.unwrap_err().retry, Retry::Never);
+    assert_eq!(store.gates().await.unwrap_err().retry, Retry::Never);
+}
+
+#[tokio::test]
+async fn secrets_stay_the_same_and_differ_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let secret = store.dev_secret("ticket").unwrap();
+    assert_ne!(store.dev_secret("pass").unwrap(), secret);
+    drop(store);
+    assert_eq!(open(folder.path()).dev_secret("ticket").unwrap(), secret);
+}
