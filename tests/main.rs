@@ -7,6 +7,7 @@
 
 mod kit;
 mod process;
+mod api;
 mod room;
 mod sale;
 mod store;
