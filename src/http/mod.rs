@@ -44,6 +44,7 @@ use crate::telemetry::metrics::Metrics;
 pub use route::ROUTES;
 pub use server::{Drained, Face, bind, serve};
 pub use settings::{Cors, Limits, Settings, admin_may_listen};
+pub use status::body as status_body;
 
 /// What the binary says of itself.
 #[derive(Debug, Clone, Copy)]
