@@ -5,9 +5,9 @@
     reason = "a test measures and looks about from outside"
 )]
 
+mod api;
 mod kit;
 mod process;
-mod api;
 mod room;
 mod sale;
 mod store;

@@ -23,7 +23,10 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(known, _)| known == name);
         let value = found.next().map(|(_, value)| value.as_str());
-        assert!(found.next().is_none(), "{name} stands there twice: {self:?}");
+        assert!(
+            found.next().is_none(),
+            "{name} stands there twice: {self:?}"
+        );
         value
     }
 
@@ -41,9 +44,15 @@ impl Answer {
         let json = self.json();
         let error = &json["error"];
         for field in ["code", "message", "trace_id"] {
-            assert!(error[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {json}");
+            assert!(
+                error[field].as_str().is_some_and(|text| !text.is_empty()),
+                "{field}: {json}"
+            );
         }
-        assert_eq!(self.header("content-type"), Some("application/json; charset=utf-8"));
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/json; charset=utf-8")
+        );
         assert_eq!(self.header("cache-control"), Some("no-store"));
         assert_eq!(
             error["retry_after_ms"].is_u64(),
@@ -66,14 +75,22 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = timeout(HANG, TcpStream::connect(address)).await.unwrap().unwrap();
+        let stream = timeout(HANG, TcpStream::connect(address))
+            .await
+            .unwrap()
+            .unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, read: Vec::new() }
+        Self {
+            stream,
+            read: Vec::new(),
+        }
     }
 
     /// Sends bytes. A server that has hung up already is fine: its answer is what counts.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = timeout(HANG, self.stream.write_all(bytes.as_ref())).await.expect("a send hangs");
+        let _ = timeout(HANG, self.stream.write_all(bytes.as_ref()))
+            .await
+            .expect("a send hangs");
     }
 
     /// Says that nothing more will be sent.
@@ -82,7 +99,10 @@ impl Client {
     }
 
     async fn more(&mut self) -> bool {
-        match timeout(HANG, self.stream.read_buf(&mut self.read)).await.expect("an answer hangs") {
+        match timeout(HANG, self.stream.read_buf(&mut self.read))
+            .await
+            .expect("an answer hangs")
+        {
             Ok(count) => count > 0,
             Err(_) => false,
         }
@@ -112,10 +132,16 @@ impl Client {
             .map(|line| line.split_once(": ").unwrap())
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let mut answer = Answer { status, headers, body: Vec::new() };
+        let mut answer = Answer {
+            status,
+            headers,
+            body: Vec::new(),
+        };
         let length = match method {
             "HEAD" => 0,
-            _ => answer.header("content-length").map_or(0, |text| text.parse().unwrap()),
+            _ => answer
+                .header("content-length")
+                .map_or(0, |text| text.parse().unwrap()),
         };
         while self.read.len() < end + length {
             assert!(self.more().await, "a body ends early: {answer:?}");
@@ -150,7 +176,12 @@ pub struct Request {
 impl Request {
     pub fn new(method: &str, target: &str) -> Self {
         let (method, target) = (method.to_owned(), target.to_owned());
-        Self { method, target, headers: Vec::new(), body: None }
+        Self {
+            method,
+            target,
+            headers: Vec::new(),
+            body: None,
+        }
     }
 
     pub fn get(target: &str) -> Self {

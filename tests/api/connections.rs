@@ -14,7 +14,13 @@ async fn a_connection_serves_many_requests_until_one_asks_to_close() {
     let site = Site::new().await;
     let mut client = site.connect().await;
     for _ in 0..20 {
-        assert_eq!(client.call(&Request::get("/healthz")).await.header("connection"), None);
+        assert_eq!(
+            client
+                .call(&Request::get("/healthz"))
+                .await
+                .header("connection"),
+            None
+        );
     }
     let last = Request::get("/healthz").header("connection", "close");
     assert_eq!(client.call(&last).await.header("connection"), Some("close"));
@@ -29,7 +35,9 @@ async fn a_connection_serves_many_requests_until_one_asks_to_close() {
 async fn a_client_that_only_reads_on_still_gets_its_answer() {
     let site = Site::new().await;
     let mut client = site.connect().await;
-    client.send(Request::post(JOIN, r#"{"event_id": "sale"}"#).bytes()).await;
+    client
+        .send(Request::post(JOIN, r#"{"event_id": "sale"}"#).bytes())
+        .await;
     client.finish().await;
     assert_eq!(client.answer().await.unwrap().status, 202);
     assert!(client.is_closed().await);
@@ -44,13 +52,26 @@ async fn connections_over_the_limit_are_told_so() {
     assert_eq!(second.call(&Request::get("/healthz")).await.status, 200);
     let mut third = site.connect().await;
     let answer = third.answer().await.unwrap();
-    assert_eq!((answer.status, answer.code().as_str()), (503, "SERVICE_UNAVAILABLE"));
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (503, "SERVICE_UNAVAILABLE")
+    );
     assert_eq!(answer.header("connection"), Some("close"));
     assert!(third.is_closed().await);
     assert_eq!(site.metrics.connections_refused.get(), 1);
     assert_eq!(first.call(&Request::get("/healthz")).await.status, 200);
-    assert_eq!(call(site.admin, &Request::get("/healthz")).await.status, 200, "operators get in");
-    assert_eq!(second.call(&Request::get("/healthz").header("connection", "close")).await.status, 200);
+    assert_eq!(
+        call(site.admin, &Request::get("/healthz")).await.status,
+        200,
+        "operators get in"
+    );
+    assert_eq!(
+        second
+            .call(&Request::get("/healthz").header("connection", "close"))
+            .await
+            .status,
+        200
+    );
     assert!(second.is_closed().await);
 }
 
@@ -91,7 +112,10 @@ async fn a_stop_finishes_what_was_begun_and_closes_the_rest() {
     assert_eq!(idle.call(&Request::get("/healthz")).await.status, 200);
     let mut silent = site.connect().await;
     let mut busy = site.connect().await;
-    busy.send(format!("POST {JOIN} HTTP/1.1\r\ncontent-length: 20\r\n\r\n{{\"event")).await;
+    busy.send(format!(
+        "POST {JOIN} HTTP/1.1\r\ncontent-length: 20\r\n\r\n{{\"event"
+    ))
+    .await;
     // The server knows of the request once it answers something sent after it.
     let mut probe = site.connect().await;
     assert_eq!(probe.call(&Request::get("/healthz")).await.status, 200);
@@ -100,11 +124,17 @@ async fn a_stop_finishes_what_was_begun_and_closes_the_rest() {
     assert!(silent.is_closed().await);
     busy.send("_id\": \"sale\"}").await;
     let answer = busy.answer().await.unwrap();
-    assert_eq!((answer.status, answer.header("connection")), (202, Some("close")));
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (202, Some("close"))
+    );
     assert!(busy.is_closed().await);
     let address = site.visitor;
     let drained = site.stopped().await;
-    assert!(drained.iter().all(|drained| drained.cut == 0), "{drained:?}");
+    assert!(
+        drained.iter().all(|drained| drained.cut == 0),
+        "{drained:?}"
+    );
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
 
@@ -115,7 +145,11 @@ async fn a_stop_cuts_what_does_not_finish_and_says_how_many() {
     }))
     .await;
     let mut stuck = site.connect().await;
-    stuck.send(format!("POST {JOIN} HTTP/1.1\r\ncontent-length: 20\r\n\r\n{{")).await;
+    stuck
+        .send(format!(
+            "POST {JOIN} HTTP/1.1\r\ncontent-length: 20\r\n\r\n{{"
+        ))
+        .await;
     let mut probe = site.connect().await;
     assert_eq!(probe.call(&Request::get("/healthz")).await.status, 200);
     let drained = site.stopped().await;
@@ -139,6 +173,9 @@ async fn answers_that_nobody_reads_are_bounded() {
             Err(_) => break,
         }
     }
-    assert!(taken < most, "the server took every request and kept the answers");
+    assert!(
+        taken < most,
+        "the server took every request and kept the answers"
+    );
     assert_eq!(site.get("/healthz").await.status, 200);
 }

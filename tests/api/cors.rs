@@ -27,7 +27,10 @@ async fn a_listed_origin_may_ask_and_read() {
     assert_eq!((answer.status, answer.body.len()), (204, 0));
     assert_eq!(answer.header("allow"), Some("POST, OPTIONS"));
     assert_eq!(answer.header("access-control-allow-origin"), Some(SHOP));
-    assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+    assert_eq!(
+        answer.header("access-control-allow-credentials"),
+        Some("true")
+    );
     assert_eq!(
         answer.header("access-control-allow-methods"),
         Some("GET, POST, DELETE, OPTIONS")
@@ -41,15 +44,24 @@ async fn a_listed_origin_may_ask_and_read() {
     let answer = site.call(Request::get(STATUS).header("origin", SHOP)).await;
     assert_eq!(answer.code(), "MISSING_TOKEN");
     assert_eq!(answer.header("access-control-allow-origin"), Some(SHOP));
-    assert_eq!(answer.header("access-control-expose-headers"), Some("Retry-After"));
+    assert_eq!(
+        answer.header("access-control-expose-headers"),
+        Some("Retry-After")
+    );
 }
 
 #[tokio::test]
 async fn an_unlisted_origin_gets_no_leave() {
     let site = site(&[SHOP], true).await;
-    for origin in ["https://evil.example", "null", "https://tickets.example.evil"] {
+    for origin in [
+        "https://evil.example",
+        "null",
+        "https://tickets.example.evil",
+    ] {
         for method in ["OPTIONS", "GET"] {
-            let answer = site.call(Request::new(method, STATUS).header("origin", origin)).await;
+            let answer = site
+                .call(Request::new(method, STATUS).header("origin", origin))
+                .await;
             assert_eq!(answer.header("access-control-allow-origin"), None);
             assert_eq!(answer.header("access-control-allow-credentials"), None);
             assert_eq!(answer.header("vary"), Some("Origin"));
@@ -71,7 +83,9 @@ async fn a_wildcard_never_goes_with_credentials() {
 #[tokio::test]
 async fn without_origins_nothing_is_said() {
     let site = Site::new().await;
-    let answer = site.call(Request::new("OPTIONS", STATUS).header("origin", SHOP)).await;
+    let answer = site
+        .call(Request::new("OPTIONS", STATUS).header("origin", SHOP))
+        .await;
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"));
     assert_eq!(answer.header("access-control-allow-origin"), None);

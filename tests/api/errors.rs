@@ -8,8 +8,16 @@ const STATUS: &str = "/api/v1/queue/status";
 const ENTER: &str = "/api/v1/queue/enter";
 
 fn refused(answer: &Answer, status: u16, code: &str, part: &str) {
-    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
-    assert!(answer.message().contains(part), "{part:?} is missing in {:?}", answer.message());
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (status, code),
+        "{answer:?}"
+    );
+    assert!(
+        answer.message().contains(part),
+        "{part:?} is missing in {:?}",
+        answer.message()
+    );
 }
 
 #[tokio::test]
@@ -24,24 +32,53 @@ async fn a_join_says_what_is_wrong_with_it() {
         ("[]", "INVALID_REQUEST", "a JSON object, not a list"),
         ("null", "INVALID_REQUEST", "a JSON object, not null"),
         ("\"a\"", "INVALID_REQUEST", "a JSON object, not a string"),
-        ("{\"event_id\": 7}", "INVALID_REQUEST", "event_id must be a string, not a number"),
-        ("{\"event_id\": {}}", "INVALID_REQUEST", "event_id must be a string, not an object"),
-        ("{\"event_id\": true}", "INVALID_REQUEST", "event_id must be a string"),
+        (
+            "{\"event_id\": 7}",
+            "INVALID_REQUEST",
+            "event_id must be a string, not a number",
+        ),
+        (
+            "{\"event_id\": {}}",
+            "INVALID_REQUEST",
+            "event_id must be a string, not an object",
+        ),
+        (
+            "{\"event_id\": true}",
+            "INVALID_REQUEST",
+            "event_id must be a string",
+        ),
         ("{}", "MISSING_EVENT_ID", "event_id"),
         ("{\"event_id\": null}", "MISSING_EVENT_ID", "event_id"),
         ("{\"event_id\": \"\"}", "MISSING_EVENT_ID", "event_id"),
         ("{\"event_id\": \"a b\"}", "INVALID_EVENT_ID", "byte 1 "),
-        ("{\"event_id\": \"a\\u0000\"}", "INVALID_EVENT_ID", "byte 1 "),
+        (
+            "{\"event_id\": \"a\\u0000\"}",
+            "INVALID_EVENT_ID",
+            "byte 1 ",
+        ),
         ("{\"event_id\": \"é\"}", "INVALID_EVENT_ID", "byte 0 "),
         (long.as_str(), "INVALID_EVENT_ID", "64"),
-        ("{\"event_id\": \"a\", \"user_id\": 1}", "INVALID_REQUEST", "user_id must be a string"),
-        (user.as_str(), "INVALID_REQUEST", "user_id has more than 128"),
+        (
+            "{\"event_id\": \"a\", \"user_id\": 1}",
+            "INVALID_REQUEST",
+            "user_id must be a string",
+        ),
+        (
+            user.as_str(),
+            "INVALID_REQUEST",
+            "user_id has more than 128",
+        ),
     ] {
         let answer = site.call(Request::post(JOIN, body)).await;
         refused(&answer, 400, code, part);
     }
     let broken = b"{\"event_id\": \"\xff\xfe\"}";
-    refused(&site.call(Request::post(JOIN, broken)).await, 400, "INVALID_REQUEST", "byte");
+    refused(
+        &site.call(Request::post(JOIN, broken)).await,
+        400,
+        "INVALID_REQUEST",
+        "byte",
+    );
     assert_eq!(site.room.stats().len(), 0, "no event was made");
 }
 
@@ -68,9 +105,8 @@ async fn old_and_careless_clients_are_understood() {
 #[tokio::test]
 async fn idempotency_keys_are_short_and_printable() {
     let site = Site::new().await;
-    let join = |key: &str| {
-        Request::post(JOIN, r#"{"event_id": "a"}"#).header("idempotency-key", key)
-    };
+    let join =
+        |key: &str| Request::post(JOIN, r#"{"event_id": "a"}"#).header("idempotency-key", key);
     let longest = "k".repeat(128);
     for key in ["k", "a key with spaces ~!", &longest] {
         assert_eq!(site.call(join(key)).await.status, 202, "{key}");
@@ -93,7 +129,13 @@ async fn tokens_that_show_nothing_are_all_alike() {
         chars.into_iter().collect()
     }));
     wrong.push(format!("{token}A"));
-    wrong.extend(["x".repeat(512), "x".repeat(513), "x".repeat(3_000), "%00".into(), "%ff".into()]);
+    wrong.extend([
+        "x".repeat(512),
+        "x".repeat(513),
+        "x".repeat(3_000),
+        "%00".into(),
+        "%ff".into(),
+    ]);
     let mut client = site.connect().await;
     let mut messages = Vec::new();
     for token in &wrong {
@@ -105,7 +147,11 @@ async fn tokens_that_show_nothing_are_all_alike() {
         refused(&client.call(&enter).await, 404, "TOKEN_NOT_FOUND", "");
     }
     messages.dedup();
-    assert_eq!(messages.len(), 1, "no answer says more than another: {messages:?}");
+    assert_eq!(
+        messages.len(),
+        1,
+        "no answer says more than another: {messages:?}"
+    );
     assert_eq!(site.status(&token).await.status, 200);
     for (body, code) in [
         ("{}", "MISSING_TOKEN"),
@@ -113,7 +159,12 @@ async fn tokens_that_show_nothing_are_all_alike() {
         (r#"{"waiting_token": null}"#, "MISSING_TOKEN"),
         (r#"{"waiting_token": 1}"#, "INVALID_REQUEST"),
     ] {
-        refused(&site.call(Request::post(ENTER, body)).await, 400, code, "token");
+        refused(
+            &site.call(Request::post(ENTER, body)).await,
+            400,
+            code,
+            "token",
+        );
     }
 }
 
@@ -121,8 +172,13 @@ async fn tokens_that_show_nothing_are_all_alike() {
 async fn the_trace_id_is_the_clients_when_it_is_usable() {
     let site = Site::new().await;
     let trace = async |name: &str, value: &str| {
-        let answer = site.call(Request::get("/nowhere").header(name, value)).await;
-        answer.json()["error"]["trace_id"].as_str().unwrap().to_owned()
+        let answer = site
+            .call(Request::get("/nowhere").header(name, value))
+            .await;
+        answer.json()["error"]["trace_id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(trace("x-request-id", "abc-123").await, "abc-123");
     assert_eq!(trace("X-Trace-Id", "a \"b\" \\").await, "a \"b\" \\");
@@ -139,7 +195,14 @@ async fn the_trace_id_is_the_clients_when_it_is_usable() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_named() {
     let site = Site::new().await;
-    for target in ["/", "/api/v1/queue", "/api/v1/queue/status/", "//", "/%2e%2e/x", "/a?b#c"] {
+    for target in [
+        "/",
+        "/api/v1/queue",
+        "/api/v1/queue/status/",
+        "//",
+        "/%2e%2e/x",
+        "/a?b#c",
+    ] {
         refused(&site.get(target).await, 404, "NOT_FOUND", "");
     }
     for (method, target, allow) in [

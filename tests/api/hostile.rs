@@ -51,7 +51,10 @@ async fn what_is_no_http_is_told_so_in_the_error_form() {
         let answers = all(&site, bytes).await;
         assert_eq!(answers.len(), 1, "{:?}", String::from_utf8_lossy(bytes));
         let answer = &answers[0];
-        assert_eq!((answer.status, answer.code().as_str()), (400, "INVALID_REQUEST"));
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, "INVALID_REQUEST")
+        );
         assert_eq!(answer.header("connection"), Some("close"));
     }
     assert_eq!(site.metrics.unparsable.get(), 18);
@@ -68,8 +71,16 @@ async fn long_urls_and_large_heads_are_told_apart() {
         (20_000, 414, "URL_TOO_LONG"),
         (2_000_000, 414, "URL_TOO_LONG"),
     ] {
-        let answers = all(&site, format!("GET /{} HTTP/1.1\r\n\r\n", "u".repeat(length))).await;
-        assert_eq!((answers[0].status, answers[0].code().as_str()), (status, code), "{length}");
+        let answers = all(
+            &site,
+            format!("GET /{} HTTP/1.1\r\n\r\n", "u".repeat(length)),
+        )
+        .await;
+        assert_eq!(
+            (answers[0].status, answers[0].code().as_str()),
+            (status, code),
+            "{length}"
+        );
         assert_eq!(answers.len(), 1);
     }
     let many = "x: y\r\n".repeat(101);
@@ -81,7 +92,10 @@ async fn long_urls_and_large_heads_are_told_apart() {
         assert_eq!(answers[0].code(), "HEADERS_TOO_LARGE");
     }
     let allowed = "x: y\r\n".repeat(99);
-    assert_eq!(statuses(&all(&site, format!("GET /healthz HTTP/1.1\r\n{allowed}\r\n")).await), [200]);
+    assert_eq!(
+        statuses(&all(&site, format!("GET /healthz HTTP/1.1\r\n{allowed}\r\n")).await),
+        [200]
+    );
 }
 
 #[tokio::test]
@@ -101,7 +115,10 @@ async fn bodies_over_the_limit_are_refused_however_they_come() {
     let ten_mb = "x".repeat(10_000_000);
     for body in [format!("{exact} "), ten_mb.clone()] {
         let answer = site.call(Request::post(JOIN, body)).await;
-        assert_eq!((answer.status, answer.code().as_str()), (413, "BODY_TOO_LARGE"));
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (413, "BODY_TOO_LARGE")
+        );
         assert_eq!(answer.header("connection"), Some("close"));
     }
     let chunked = format!("POST {JOIN} HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
@@ -111,19 +128,36 @@ async fn bodies_over_the_limit_are_refused_however_they_come() {
         let answers = all(&site, format!("{chunked}{chunks}0\r\n\r\n")).await;
         assert_eq!(statuses(&answers), [413]);
     }
-    let fine = format!("{chunked}{}{}0\r\n\r\n", chunk(&BODY[..5]), chunk(&BODY[5..]));
+    let fine = format!(
+        "{chunked}{}{}0\r\n\r\n",
+        chunk(&BODY[..5]),
+        chunk(&BODY[5..])
+    );
     assert_eq!(statuses(&all(&site, fine).await), [202]);
     let promised = format!("POST {JOIN} HTTP/1.1\r\ncontent-length: 999999999999\r\n\r\n");
-    assert_eq!(statuses(&all(&site, promised).await), [413], "before a byte of it came");
+    assert_eq!(
+        statuses(&all(&site, promised).await),
+        [413],
+        "before a byte of it came"
+    );
 }
 
 #[tokio::test]
 async fn broken_bodies_end_the_connection() {
     let site = Site::new().await;
     let chunked = format!("POST {JOIN} HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
-    for rest in ["zz\r\n", "-1\r\n", "5\r\nab", "ffffffffffffffffff\r\n", "2\r\nabcd\r\n0\r\n\r\n"] {
+    for rest in [
+        "zz\r\n",
+        "-1\r\n",
+        "5\r\nab",
+        "ffffffffffffffffff\r\n",
+        "2\r\nabcd\r\n0\r\n\r\n",
+    ] {
         let answers = all(&site, format!("{chunked}{rest}")).await;
-        assert!(statuses(&answers).iter().all(|status| *status == 400), "{rest}: {answers:?}");
+        assert!(
+            statuses(&answers).iter().all(|status| *status == 400),
+            "{rest}: {answers:?}"
+        );
         assert!(answers.len() <= 1, "{rest}: {answers:?}");
     }
     let short = format!("POST {JOIN} HTTP/1.1\r\ncontent-length: 50\r\n\r\n{BODY}");
@@ -138,10 +172,17 @@ async fn pipelined_requests_are_answered_in_order() {
     let one = Request::post(JOIN, BODY).bytes();
     let answers = all(&site, one.repeat(50)).await;
     assert_eq!(statuses(&answers), vec![202; 50]);
-    let positions: Vec<_> = answers.iter().map(|a| a.json()["position"].as_u64()).collect();
+    let positions: Vec<_> = answers
+        .iter()
+        .map(|a| a.json()["position"].as_u64())
+        .collect();
     assert!(positions.is_sorted(), "{positions:?}");
     // What follows cannot be read, or is not whole: what went before is answered all the same.
-    let garbled = [Request::get("/healthz").bytes(), b"\0garbage\r\n\r\n".to_vec()].concat();
+    let garbled = [
+        Request::get("/healthz").bytes(),
+        b"\0garbage\r\n\r\n".to_vec(),
+    ]
+    .concat();
     assert_eq!(statuses(&all(&site, garbled).await), [200, 400]);
     let mut client = site.connect().await;
     let mut half = Request::get("/healthz").bytes();
@@ -158,9 +199,18 @@ async fn smuggled_requests_are_not_answered() {
     let site = Site::new().await;
     let hidden = "GET /version HTTP/1.1\r\n\r\n";
     for (headers, body) in [
-        ("content-length: 4\r\ntransfer-encoding: chunked\r\n", "0\r\n\r\n"),
-        ("transfer-encoding: chunked\r\ncontent-length: 4\r\n", "0\r\n\r\n"),
-        ("transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n", "0\r\n\r\n"),
+        (
+            "content-length: 4\r\ntransfer-encoding: chunked\r\n",
+            "0\r\n\r\n",
+        ),
+        (
+            "transfer-encoding: chunked\r\ncontent-length: 4\r\n",
+            "0\r\n\r\n",
+        ),
+        (
+            "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n",
+            "0\r\n\r\n",
+        ),
         ("transfer-encoding: xchunked\r\n", "0\r\n\r\n"),
         ("transfer-encoding: chunked, identity\r\n", "0\r\n\r\n"),
         ("transfer-encoding : chunked\r\n", "0\r\n\r\n"),
@@ -172,7 +222,11 @@ async fn smuggled_requests_are_not_answered() {
         let bytes = format!("POST {JOIN} HTTP/1.1\r\nhost: a\r\n{headers}\r\n{body}{hidden}");
         let answers = all(&site, bytes).await;
         assert_eq!(statuses(&answers), [400], "{headers:?}");
-        assert_eq!(answers[0].header("connection"), Some("close"), "{headers:?}");
+        assert_eq!(
+            answers[0].header("connection"),
+            Some("close"),
+            "{headers:?}"
+        );
     }
 }
 
@@ -198,7 +252,11 @@ async fn odd_targets_are_routed_or_refused() {
     ] {
         assert_eq!(one(line).await.0, status, "{line}");
     }
-    let raw = all(&site, b"GET /api/v1/queue/status?token=\xff\xfe HTTP/1.1\r\n\r\n").await;
+    let raw = all(
+        &site,
+        b"GET /api/v1/queue/status?token=\xff\xfe HTTP/1.1\r\n\r\n",
+    )
+    .await;
     assert!([400, 404].contains(&raw[0].status), "{raw:?}");
     assert_ne!(raw[0].code(), "");
 }
@@ -211,13 +269,18 @@ async fn upgrades_and_expectations_do_no_harm() {
         .header("upgrade", "websocket");
     assert_eq!(site.call(upgrade).await.status, 200);
     let mut client = site.connect().await;
-    let head = format!("POST {JOIN} HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 20\r\n\r\n");
+    let head =
+        format!("POST {JOIN} HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 20\r\n\r\n");
     client.send(&head).await;
     assert_eq!(client.answer().await.unwrap().status, 100);
     client.send(BODY).await;
     assert_eq!(client.answer().await.unwrap().status, 202);
     let large = head.replace("content-length: 20", "content-length: 9000");
-    assert_eq!(statuses(&all(&site, large).await), [413], "no invitation to send it");
+    assert_eq!(
+        statuses(&all(&site, large).await),
+        [413],
+        "no invitation to send it"
+    );
 }
 
 #[tokio::test]
@@ -231,7 +294,11 @@ async fn slow_heads_and_bodies_are_cut_with_an_answer() {
         let mut client = site.connect().await;
         client.send(bytes).await;
         let answer = client.answer().await.unwrap();
-        assert_eq!((answer.status, answer.code().as_str()), (408, "REQUEST_TIMEOUT"), "{bytes:?}");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (408, "REQUEST_TIMEOUT"),
+            "{bytes:?}"
+        );
         assert!(client.is_closed().await);
     }
     // A byte now and then does not help: the whole head has its time.
@@ -240,15 +307,18 @@ async fn slow_heads_and_bodies_are_cut_with_an_answer() {
         let mut sent = Client::connect(site.visitor).await;
         loop {
             sent.send("x").await;
-            if let Ok(answer) =
-                tokio::time::timeout(Duration::from_millis(20), sent.answer()).await
+            if let Ok(answer) = tokio::time::timeout(Duration::from_millis(20), sent.answer()).await
             {
                 break answer.unwrap();
             }
         }
     };
     assert_eq!(dribble.await.status, 408);
-    client.send(format!("POST {JOIN} HTTP/1.1\r\ncontent-length: 20\r\n\r\n{{")).await;
+    client
+        .send(format!(
+            "POST {JOIN} HTTP/1.1\r\ncontent-length: 20\r\n\r\n{{"
+        ))
+        .await;
     assert_eq!(client.answer().await.unwrap().status, 408);
     assert!(client.is_closed().await);
 }

@@ -39,7 +39,12 @@ impl Document {
         let operation = &self.0["paths"][path][method.to_ascii_lowercase()];
         let response = operation["responses"].get(answer.status.to_string());
         let response = self.resolve(response.unwrap_or_else(|| panic!("{at} is not documented")));
-        let (kind, content) = response["content"].as_object().unwrap().iter().next().unwrap();
+        let (kind, content) = response["content"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .next()
+            .unwrap();
         let sent = answer.header("content-type").unwrap();
         assert_eq!(sent.split(';').next().unwrap(), kind, "{at}");
         if let Some(headers) = response.get("headers").and_then(Value::as_object) {
@@ -63,7 +68,8 @@ impl Document {
         if let (Some(fields), Some(known)) = (value.as_object(), self.properties(schema)) {
             for field in fields.keys() {
                 let told = known.iter().any(|name| name == field);
-                told.then_some(()).ok_or_else(|| format!("{field} is not documented"))?;
+                told.then_some(())
+                    .ok_or_else(|| format!("{field} is not documented"))?;
             }
         }
         for (keyword, rule) in schema {
@@ -76,7 +82,12 @@ impl Document {
                     .filter_map(|(name, field)| Some((field, rule.get(name)?)))
                     .collect(),
                 ("items", Value::Array(items)) => items.iter().map(|item| (item, rule)).collect(),
-                ("allOf", _) => rule.as_array().unwrap().iter().map(|r| (value, r)).collect(),
+                ("allOf", _) => rule
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|r| (value, r))
+                    .collect(),
                 _ => Vec::new(),
             };
             for (value, schema) in inner {
@@ -90,7 +101,12 @@ impl Document {
     fn properties(&self, schema: &Map<String, Value>) -> Option<Vec<String>> {
         let own = schema.get("properties").and_then(Value::as_object);
         let mut names: Vec<_> = own?.keys().cloned().collect();
-        for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+        for part in schema
+            .get("allOf")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             names.extend(self.properties(self.resolve(part).as_object()?)?);
         }
         Some(names)
@@ -108,7 +124,11 @@ impl Document {
             },
             "enum" => rule.as_array().unwrap().contains(value),
             "required" => {
-                let mut names = rule.as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+                let mut names = rule
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|name| name.as_str().unwrap());
                 names.all(|name| value.get(name).is_some())
             }
             "minimum" => value.as_f64().is_none_or(|n| n >= rule.as_f64().unwrap()),
@@ -117,7 +137,9 @@ impl Document {
             "maxLength" => most(length()),
             "minItems" => least(items()),
             "maxItems" => most(items()),
-            "pattern" => value.as_str().is_none_or(|text| matches(text, rule.as_str().unwrap())),
+            "pattern" => value
+                .as_str()
+                .is_none_or(|text| matches(text, rule.as_str().unwrap())),
             "properties" | "items" | "allOf" | "description" => true,
             other => panic!("the checker does not know {other}"),
         }

@@ -114,7 +114,11 @@ impl Effects for Desk {
     }
 
     fn health(&self) -> StoreHealth {
-        if self.away.load(Ordering::Relaxed) { StoreHealth::Down } else { StoreHealth::Up }
+        if self.away.load(Ordering::Relaxed) {
+            StoreHealth::Down
+        } else {
+            StoreHealth::Up
+        }
     }
 }
 
@@ -149,7 +153,11 @@ impl Site {
             kept: Mutex::default(),
         });
         let metrics = Arc::new(Metrics::new(ROUTES));
-        let build = Build { version: "1.2.3", commit: "abcdef0", built: "2026-11-20T00:00:00Z" };
+        let build = Build {
+            version: "1.2.3",
+            commit: "abcdef0",
+            built: "2026-11-20T00:00:00Z",
+        };
         let effects: Arc<dyn Effects> = Arc::<Desk>::clone(&desk);
         let shared = Arc::new(Shared::new(
             Arc::clone(&room),
@@ -167,11 +175,18 @@ impl Site {
             let address = listener.local_addr().unwrap();
             let mut stopped = stopped.clone();
             let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
-            served.push(tokio::spawn(serve(listener, Arc::clone(&shared), face, shutdown)));
+            served.push(tokio::spawn(serve(
+                listener,
+                Arc::clone(&shared),
+                face,
+                shutdown,
+            )));
             address
         };
         let visitor = start(Face::Visitor);
-        let admin = start(Face::Admin { open_reads: plan.open_reads });
+        let admin = start(Face::Admin {
+            open_reads: plan.open_reads,
+        });
         Self {
             visitor,
             admin,
@@ -235,11 +250,15 @@ impl Site {
 
     /// Joins, and answers the token.
     pub async fn token(&self, event: &str) -> String {
-        self.join(event).await["waiting_token"].as_str().unwrap().to_owned()
+        self.join(event).await["waiting_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     pub async fn status(&self, token: &str) -> Answer {
-        self.get(&format!("/api/v1/queue/status?token={token}")).await
+        self.get(&format!("/api/v1/queue/status?token={token}"))
+            .await
     }
 
     pub async fn enter(&self, token: &str) -> Answer {

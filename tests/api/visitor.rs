@@ -27,15 +27,24 @@ async fn a_visitor_waits_is_called_and_enters_with_the_words_the_old_client_know
     assert_eq!((early.status, early.code().as_str()), (403, "NOT_READY"));
     assert_eq!(early.json()["error"]["reason"], "position");
     let waiting = site.status(token).await.json();
-    assert_eq!((&waiting["position"], &waiting["status"]), (&json!(2), &json!("waiting")));
+    assert_eq!(
+        (&waiting["position"], &waiting["status"]),
+        (&json!(2), &json!("waiting"))
+    );
     assert!(waiting["eta_low_sec"].as_u64() <= waiting["eta_high_sec"].as_u64());
     assert_eq!(waiting["degraded"], false);
 
     site.pass(Duration::from_millis(2_900));
     let ready = site.status(token).await.json();
-    assert_eq!(ready["status"], "waiting", "also while ready: the old client looks at both");
+    assert_eq!(
+        ready["status"], "waiting",
+        "also while ready: the old client looks at both"
+    );
     assert_eq!(ready["ready_for_entry"], true);
-    assert_eq!((&ready["position"], &ready["eta_sec"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&ready["position"], &ready["eta_sec"]),
+        (&json!(0), &json!(0))
+    );
     assert!(ready["enter_within_sec"].as_u64().unwrap() <= 5);
     assert_eq!(ready["waiting_time"], 2, "whole seconds, rounded down");
     let granted = site.enter(token).await;
@@ -43,9 +52,15 @@ async fn a_visitor_waits_is_called_and_enters_with_the_words_the_old_client_know
     assert_eq!(granted.json()["admission"], "granted");
     assert!((1..=10).contains(&granted.json()["ttl_sec"].as_u64().unwrap()));
     let again = site.enter(token).await;
-    assert_eq!(again.json()["reservation_token"], granted.json()["reservation_token"]);
+    assert_eq!(
+        again.json()["reservation_token"],
+        granted.json()["reservation_token"]
+    );
     let inside = site.status(token).await.json();
-    assert_eq!((&inside["status"], &inside["position"]), (&json!("ready"), &json!(0)));
+    assert_eq!(
+        (&inside["status"], &inside["position"]),
+        (&json!("ready"), &json!(0))
+    );
     assert_eq!(site.status(&first).await.status, 200);
 }
 
@@ -115,7 +130,10 @@ async fn leaving_softly_is_undone_by_a_poll_and_leaving_is_not() {
         let left = site.call(Request::new("DELETE", &target)).await;
         assert_eq!((left.status, left.json()), (200, json!({"status": "left"})));
         let leaving = site.call(Request::new("POST", &target)).await;
-        assert_eq!((leaving.status, &leaving.json()["status"]), (200, &json!("leaving")));
+        assert_eq!(
+            (leaving.status, &leaving.json()["status"]),
+            (200, &json!("leaving"))
+        );
     }
 }
 
@@ -129,13 +147,21 @@ async fn the_same_key_is_the_same_place_and_another_body_a_conflict() {
     assert_eq!((first.status, again.status), (202, 202));
     assert_eq!(first.json()["waiting_token"], again.json()["waiting_token"]);
     assert_eq!(again.json()["total_waiting"], 1);
-    let eve = site.call(join("k-1", r#"{"event_id": "sale", "user_id": "eve"}"#)).await;
-    assert_eq!((eve.status, eve.code().as_str()), (409, "IDEMPOTENCY_CONFLICT"));
+    let eve = site
+        .call(join("k-1", r#"{"event_id": "sale", "user_id": "eve"}"#))
+        .await;
+    assert_eq!(
+        (eve.status, eve.code().as_str()),
+        (409, "IDEMPOTENCY_CONFLICT")
+    );
     let other = site.call(join("k-2", body)).await;
     assert_ne!(first.json()["waiting_token"], other.json()["waiting_token"]);
     // The label alone is no proof of anything.
     let unkeyed = site.call(Request::post(JOIN, body)).await;
-    assert_ne!(first.json()["waiting_token"], unkeyed.json()["waiting_token"]);
+    assert_ne!(
+        first.json()["waiting_token"],
+        unkeyed.json()["waiting_token"]
+    );
 }
 
 #[tokio::test]
@@ -144,8 +170,13 @@ async fn a_durable_join_is_answered_only_when_the_store_has_it() {
     site.token("sale").await;
     assert_eq!(site.desk.durable_asked.load(Ordering::Relaxed), 1);
     site.desk.away.store(true, Ordering::Relaxed);
-    let refused = site.call(Request::post(JOIN, r#"{"event_id": "sale"}"#)).await;
-    assert_eq!((refused.status, refused.code().as_str()), (503, "SERVICE_UNAVAILABLE"));
+    let refused = site
+        .call(Request::post(JOIN, r#"{"event_id": "sale"}"#))
+        .await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (503, "SERVICE_UNAVAILABLE")
+    );
     assert!(refused.header("retry-after").is_some());
 }
 
@@ -154,8 +185,13 @@ async fn joins_over_the_rate_are_refused_and_polls_are_not() {
     let site = Site::with(Plan::http(|http| http.limits.joins_per_second = 2)).await;
     let token = site.token("sale").await;
     site.token("sale").await;
-    let refused = site.call(Request::post(JOIN, r#"{"event_id": "sale"}"#)).await;
-    assert_eq!((refused.status, refused.code().as_str()), (429, "RATE_LIMITED"));
+    let refused = site
+        .call(Request::post(JOIN, r#"{"event_id": "sale"}"#))
+        .await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (429, "RATE_LIMITED")
+    );
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(refused.json()["error"]["retry_after_ms"], 500);
     assert_eq!(site.status(&token).await.status, 200);
@@ -187,8 +223,14 @@ async fn forgetting_the_cached_answers_changes_none() {
     site.shared.forget_repeats();
     let misses = site.metrics.cache_misses.get();
     assert_eq!(polls().await, before);
-    assert!(site.metrics.cache_misses.get() > misses, "the cache was not empty");
-    assert!(before.iter().all(|body| *body == before[0]), "one moment, one answer: {before:?}");
+    assert!(
+        site.metrics.cache_misses.get() > misses,
+        "the cache was not empty"
+    );
+    assert!(
+        before.iter().all(|body| *body == before[0]),
+        "one moment, one answer: {before:?}"
+    );
 }
 
 #[tokio::test]
@@ -200,16 +242,24 @@ async fn a_poll_after_a_place_was_gained_is_not_answered_from_before() {
     for _ in 0..3 {
         assert_eq!(site.status(&token).await.json()["position"], 2);
     }
-    site.call(Request::new("DELETE", &format!("{LEAVE}?token={ahead}"))).await;
+    site.call(Request::new("DELETE", &format!("{LEAVE}?token={ahead}")))
+        .await;
     site.pass(Duration::from_millis(400));
     assert_eq!(site.status(&token).await.json()["position"], 1);
     let mut client = site.connect().await;
     let status = Request::get(&format!("/api/v1/queue/status?token={token}"));
     let answer = client.call(&status).await;
-    assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/json; charset=utf-8")
+    );
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let head = Request::new("HEAD", &status.target);
     let bare = client.call(&head).await;
     assert_eq!((bare.status, bare.body.len()), (200, 0));
-    assert_eq!(client.call(&status).await.status, 200, "the connection goes on after a HEAD");
+    assert_eq!(
+        client.call(&status).await.status,
+        200,
+        "the connection goes on after a HEAD"
+    );
 }
