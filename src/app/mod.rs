@@ -75,7 +75,10 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
     let config = Arc::new(config);
     let descriptors = http::raise_descriptor_limit();
     if descriptors < config.limits.connections as u64 {
-        tracing::warn!(descriptors, "fewer open files are allowed than limits.connections");
+        tracing::warn!(
+            descriptors,
+            "fewer open files are allowed than limits.connections"
+        );
     }
     let clock = Clock::real(config.fleet.max_clock_skew);
     let (store, keys) = parts::store_and_keys(&config, &clock)?;
@@ -189,7 +192,7 @@ impl Node {
         };
         let flusher = tokio::spawn(flusher.run(drain));
         let turns = tokio::spawn(turns.run(stop));
-        room.set_ready(true);
+        room.set_loaded(true);
         announce(listen, admin);
         Ok(Self {
             room,
@@ -207,7 +210,6 @@ impl Node {
     /// Stops in the order in which nothing acknowledged is lost; says what is left, if anything.
     async fn stop(self, config: &Config) {
         self.shared.start_draining();
-        self.room.set_ready(false);
         self.stop_listening.send_replace(true);
         let mut cut = 0;
         for listener in self.listeners {
