@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench store [tickets]`
 
-#![allow(clippy::disallowed_methods, reason = "a bench measures")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::path::Path;
 use std::sync::Arc;

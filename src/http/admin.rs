@@ -135,36 +135,38 @@ fn event_of(parts: &Parts) -> Result<EventId, Refusal> {
     EventId::new(name).map_err(invalid_event)
 }
 
-fn policy_of(shared: &Shared, event: &EventId) -> Result<Policy, Refusal> {
-    shared
-        .room
-        .policy(event)
-        .ok_or_else(|| Refusal::new(Code::EventNotFound, "no such event"))
+fn no_such_event() -> Refusal {
+    Refusal::new(Code::EventNotFound, "no such event")
 }
 
-fn told(event: &EventId, policy: &Policy) -> Reply {
-    let policy = serde_json::to_value(PolicyPatch::from(policy)).unwrap_or_default();
+fn told(shared: &Shared, event: &EventId, policy: &Policy) -> Reply {
     Reply::value(
         StatusCode::OK,
-        &json!({"event_id": event.as_str(), "policy": policy}),
+        &json!({
+            "event_id": event.as_str(),
+            "policy": PolicyPatch::from(policy),
+            "overrides": shared.room.patch(event).unwrap_or_default(),
+        }),
     )
 }
 
-/// The policy in force.
+/// The policy in force, and what of it was set at run time.
 pub(super) fn event(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
     let event = event_of(parts)?;
-    policy_of(shared, &event).map(|policy| told(&event, &policy))
+    let policy = shared.room.policy(&event).ok_or_else(no_such_event)?;
+    Ok(told(shared, &event, &policy))
 }
 
-/// Changes some fields of an event's policy, durably and at once.
+/// Changes some fields of an event's policy, durably and at once; fields changed before stay
+/// changed. The event need not have been joined yet.
 pub(super) async fn patch_event(
     shared: &Shared,
     parts: &Parts,
     body: Incoming,
 ) -> Result<Reply, Refusal> {
     let event = event_of(parts)?;
-    let change = body::object(shared, body).await?.into_value();
-    let patch: PolicyPatch = serde_json::from_value(change)
+    let change = body::object(shared, body).await?.into_fields();
+    let patch: PolicyPatch = serde_json::from_value(Value::Object(change))
         .map_err(|mistakes| Refusal::invalid(mistakes.to_string()))?;
     // What was changed before stays changed.
     let patch = patch.after(shared.room.patch(&event).unwrap_or_default());
@@ -172,7 +174,7 @@ pub(super) async fn patch_event(
         .room
         .try_patch(&event, Some(&patch))
         .map_err(|mistakes| invalid_policy(&mistakes))?;
-    let text = serde_json::to_string(&patch).unwrap_or_default();
+    let text = json!(patch).to_string();
     in_time(shared.effects.keep_policy(event.clone(), Some(text))).await?;
     set_patch(shared, &event, Some(patch))
 }
@@ -180,7 +182,9 @@ pub(super) async fn patch_event(
 /// Goes back to the configured policy.
 pub(super) async fn reset_event(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
     let event = event_of(parts)?;
-    policy_of(shared, &event)?;
+    if shared.room.policy(&event).is_none() {
+        return Err(no_such_event());
+    }
     in_time(shared.effects.keep_policy(event.clone(), None)).await?;
     set_patch(shared, &event, None)
 }
@@ -195,7 +199,7 @@ fn set_patch(
         .set_patch(shared.now(), event, patch)
         .map_err(|mistakes| invalid_policy(&mistakes))?;
     tracing::info!(%event, "event policy changed");
-    Ok(told(event, &policy))
+    Ok(told(shared, event, &policy))
 }
 
 fn invalid_policy(mistakes: &[PolicyMistake]) -> Refusal {

@@ -124,9 +124,9 @@ impl Object {
             .collect()
     }
 
-    /// The whole object.
-    pub fn into_value(self) -> Value {
-        Value::Object(self.0)
+    /// All fields.
+    pub fn into_fields(self) -> Map<String, Value> {
+        self.0
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) async fn run(conn: Conn, listener: Arc<Listener>) {
         seat: _seat,
     } = conn;
     let _count = Counted::new(&listener.shared);
-    while poll_fn(|cx| parked(&io, &wire, cx)).await {
+    while poll_fn(|cx| parked(&mut io, &wire, cx)).await {
         let service = Service {
             shared: Arc::clone(&listener.shared),
             face: listener.face,
@@ -108,7 +108,7 @@ pub(super) async fn run(conn: Conn, listener: Arc<Listener>) {
 }
 
 /// Waits, without a buffer, until there is something to read. `false`: the connection is over.
-fn parked(io: &Io, wire: &Wire, cx: &mut Context<'_>) -> Poll<bool> {
+fn parked(io: &mut Io, wire: &Wire, cx: &mut Context<'_>) -> Poll<bool> {
     let pokes = wire.pokes(cx);
     if io.poll_readable(cx).is_ready() && !pokes.has(Pokes::ABORT) {
         return Poll::Ready(true);

@@ -36,12 +36,16 @@ impl Io {
         }
     }
 
-    /// Waits until there is something to read, without a buffer.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Waits until there is something to read, without a buffer. A look at the socket and not at
+    /// what tokio knows of it: tokio takes a new socket for readable until it has been read from.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.unread.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        self.read.as_ref().poll_read_ready(cx)
+        let mut byte = [0];
+        self.read
+            .poll_peek(cx, &mut ReadBuf::new(&mut byte))
+            .map_ok(drop)
     }
 
     fn note(&mut self, got: &[u8]) {

@@ -9,6 +9,7 @@ mod admin;
 mod body;
 mod conn;
 mod cors;
+mod descriptors;
 mod enter;
 mod io;
 mod join;
@@ -41,9 +42,11 @@ use crate::room::Room;
 use crate::room::effects::{Effect, Effects, Unavailable};
 use crate::telemetry::metrics::Metrics;
 
+pub use descriptors::raise_descriptor_limit;
 pub use route::ROUTES;
 pub use server::{Drained, Face, bind, serve};
 pub use settings::{Cors, Limits, Settings, admin_may_listen};
+pub use status::body as status_body;
 
 /// What the binary says of itself.
 #[derive(Debug, Clone, Copy)]

@@ -152,7 +152,8 @@ impl Forecast {
         let (high, closed) = unpack(self.rest.load(Ordering::Relaxed));
         let seconds = |each: f32| {
             // `as` saturates: a forecast beyond all bounds stays a number.
-            (f64::from(each) * place as f64 + f64::from(closed))
+            // What single precision adds must not tip a whole second over.
+            (f64::from(each) * place as f64 * 0.999_999 + f64::from(closed))
                 .ceil()
                 .max(1.0) as u64
         };

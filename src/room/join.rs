@@ -214,7 +214,7 @@ impl Room {
         let low = opens.0.saturating_sub(DRAW_SPAN).max(after.0);
         let span = opens.0.saturating_sub(low).max(1);
         let draw = self.ticket_keys.draw(&event.id, &id);
-        Micros(low + (u128::from(draw) * u128::from(span) >> 64) as u64)
+        Micros(low + ((u128::from(draw) * u128::from(span)) >> 64) as u64)
     }
 
     /// Appends a record to the journal.

@@ -64,6 +64,11 @@ impl Process {
         }
     }
 
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The latest output, standard output and error together.
     pub fn output(&self) -> String {
         let lines = self

@@ -57,6 +57,11 @@ impl Server {
         store_in(self.folder.path())
     }
 
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The process's latest output, standard output and error together.
     pub fn output(&self) -> String {
         self.process.output()

@@ -1,6 +1,6 @@
 //! The room in virtual time: what visitors are told, and when. Stories, one a test.
 
-mod house;
+pub mod house;
 mod operate;
 mod order;
 mod refusals;

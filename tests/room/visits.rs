@@ -258,6 +258,6 @@ fn a_restart_puts_nobody_who_missed_a_turn_in_front_of_the_others() {
         1,
         "who may still come back to the very front"
     );
-    house.pass(3 * SECOND);
+    house.pass(5 * SECOND);
     assert!(house.is_ready(&absent));
 }

@@ -1,3 +1,5 @@
+//! Whatever is asked of a gate, honestly or not, its invariants hold.
+
 use proptest::prelude::*;
 
 use super::*;
