@@ -75,7 +75,10 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
     let config = Arc::new(config);
     let descriptors = http::raise_descriptor_limit();
     if descriptors < config.limits.connections as u64 {
-        tracing::warn!(descriptors, "fewer open files are allowed than limits.connections");
+        tracing::warn!(
+            descriptors,
+            "fewer open files are allowed than limits.connections"
+        );
     }
     let clock = Clock::real(config.fleet.max_clock_skew);
     let (store, keys) = parts::store_and_keys(&config, &clock)?;

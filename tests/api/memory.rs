@@ -17,15 +17,26 @@ const STORM_BYTES_MAX: usize = 32 << 20;
 /// Resident memory of a process, in bytes.
 fn resident(process: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<usize>()
+        .unwrap()
+        * 1024
 }
 
 /// Waits until the server counts this many connections.
 async fn counted(admin: SocketAddr, count: usize) {
     let mut client = Client::connect(admin).await;
     loop {
-        let health = client.call(&Request::get("/api/v1/admin/health")).await.json();
+        let health = client
+            .call(&Request::get("/api/v1/admin/health"))
+            .await
+            .json();
         if health["connections"].as_u64().unwrap() >= count as u64 {
             return;
         }
@@ -40,7 +51,10 @@ async fn ten_thousand_quiet_connections_cost_little() {
     let quiet = QUIET.min(usize::try_from(allowed / 2).unwrap_or(QUIET));
     let server = Server::start(&[]).await;
     for _ in 0..50 {
-        assert_eq!(call(server.address, &Request::get("/version")).await.status, 200);
+        assert_eq!(
+            call(server.address, &Request::get("/version")).await.status,
+            200
+        );
     }
     let before = resident(server.id());
     let mut clients = Vec::with_capacity(quiet);
@@ -56,7 +70,10 @@ async fn ten_thousand_quiet_connections_cost_little() {
     println!("{quiet} connections: {silent} bytes each when silent, {used} after a request");
     assert!(silent <= QUIET_BYTES_MAX, "{silent} bytes each");
     assert!(used <= USED_BYTES_MAX, "{used} bytes each");
-    assert_eq!(call(server.address, &Request::get("/healthz")).await.status, 200);
+    assert_eq!(
+        call(server.address, &Request::get("/healthz")).await.status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -67,7 +84,10 @@ async fn a_storm_of_hostile_requests_leaves_nothing_behind() {
     let storm = [
         format!("{join}content-length: 10000000\r\n\r\n{large}"),
         format!("{join}transfer-encoding: chunked\r\n\r\n989680\r\n{large}\r\n0\r\n\r\n"),
-        format!("GET /healthz HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(300_000)),
+        format!(
+            "GET /healthz HTTP/1.1\r\n{}\r\n",
+            "x: y\r\n".repeat(300_000)
+        ),
         format!("GET /{large} HTTP/1.1\r\n\r\n"),
         format!("{join}content-length: 8000\r\n\r\n{}", "[".repeat(8_000)),
         "\0".repeat(1_000_000),
@@ -88,7 +108,10 @@ async fn a_storm_of_hostile_requests_leaves_nothing_behind() {
     let grown = resident(server.id()).saturating_sub(before);
     println!("{grown} bytes more after 60 hostile requests");
     assert!(grown <= STORM_BYTES_MAX, "{grown} bytes more");
-    assert_eq!(call(server.address, &Request::get("/healthz")).await.status, 200);
+    assert_eq!(
+        call(server.address, &Request::get("/healthz")).await.status,
+        200
+    );
     let output = server.output();
     assert!(!output.contains("panicked"), "{output}");
 }
