@@ -192,7 +192,7 @@ impl Node {
         };
         let flusher = tokio::spawn(flusher.run(drain));
         let turns = tokio::spawn(turns.run(stop));
-        room.set_ready(true);
+        room.set_loaded(true);
         announce(listen, admin);
         Ok(Self {
             room,
@@ -210,7 +210,6 @@ impl Node {
     /// Stops in the order in which nothing acknowledged is lost; says what is left, if anything.
     async fn stop(self, config: &Config) {
         self.shared.start_draining();
-        self.room.set_ready(false);
         self.stop_listening.send_replace(true);
         let mut cut = 0;
         for listener in self.listeners {

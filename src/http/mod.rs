@@ -46,6 +46,7 @@ pub use descriptors::raise_descriptor_limit;
 pub use route::ROUTES;
 pub use server::{Drained, Face, bind, serve};
 pub use settings::{Cors, Limits, Settings, admin_may_listen};
+pub use status::body as status_body;
 
 /// What the binary says of itself.
 #[derive(Debug, Clone, Copy)]

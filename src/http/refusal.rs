@@ -223,6 +223,11 @@ impl From<Unavailable> for Refusal {
 }
 
 impl Refusal {
+    /// The line is still being loaded after a start.
+    pub fn loading() -> Self {
+        Self::new(Code::ServiceUnavailable, "the line is being loaded").retry(STORE_RETRY)
+    }
+
     /// The store did not answer a request that needs it.
     pub fn unavailable() -> Self {
         Self::new(

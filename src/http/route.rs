@@ -110,6 +110,14 @@ impl Route {
         }
     }
 
+    /// Whether it shows or changes the line.
+    const fn is_queue(self) -> bool {
+        matches!(
+            self,
+            Self::Join | Self::Status | Self::Enter | Self::Leave | Self::Flush | Self::Event
+        )
+    }
+
     pub fn name(self) -> &'static str {
         ROUTES[self as usize]
     }
@@ -236,6 +244,10 @@ fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Par
         Ok(()) => Step::Wait(what),
         Err(refusal) => Step::Done(Err(refusal)),
     };
+    // Half a room must not answer: a place told from it would rise when the rest is there.
+    if route.is_queue() && method != Method::Options && !shared.room.is_loaded() {
+        return Step::Done(Err(Refusal::loading()));
+    }
     match (route, method) {
         (Route::Status, Method::Get) => Step::Done(status::status(shared, parts)),
         (Route::Join, Method::Post) => match shared.joins.check() {

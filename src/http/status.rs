@@ -40,7 +40,8 @@ pub(super) fn eta_sec(standing: &Standing) -> u64 {
     }
 }
 
-fn body(standing: &Standing) -> Bytes {
+/// The answer to a poll, as JSON. One allocation.
+pub fn body(standing: &Standing) -> Bytes {
     let mut json = Json::with_capacity(320);
     json.raw(r#"{"status":""#)
         .raw(word(standing.phase))

@@ -82,14 +82,13 @@ pub struct Room {
     promises: operate::Promises,
     /// Tokens that were not signed here.
     forged: AtomicU64,
-    /// Loaded, and not yet told to stop.
-    ready: AtomicBool,
+    loaded: AtomicBool,
     /// The store has been away for longer than `stale_after`.
     degraded: AtomicBool,
 }
 
 impl Room {
-    /// An empty room, not ready yet. Events named in the settings exist from the start.
+    /// An empty room, not loaded yet. Events named in the settings exist from the start.
     pub fn new(
         now: Micros,
         identity: Identity,
@@ -111,21 +110,21 @@ impl Room {
             schedule: tick::Schedule::default(),
             promises: operate::Promises::default(),
             forged: AtomicU64::new(0),
-            ready: AtomicBool::new(false),
+            loaded: AtomicBool::new(false),
             degraded: AtomicBool::new(false),
         };
         room.create_configured(now);
         room
     }
 
-    /// Whether the room is loaded and not about to stop.
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+    /// Whether everything that the store held is here.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
     }
 
-    /// Says whether the room is loaded and not about to stop.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Release);
+    /// Says whether everything that the store held is here.
+    pub fn set_loaded(&self, loaded: bool) {
+        self.loaded.store(loaded, Ordering::Release);
     }
 
     /// Says whether the store has been away for too long: answers say so, and nobody expires, since

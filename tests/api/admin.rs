@@ -233,14 +233,14 @@ async fn passes_are_told_and_given_up_once() {
 #[tokio::test]
 async fn readiness_follows_loading_and_draining_but_not_the_store() {
     let site = Site::new().await;
-    site.room.set_ready(false);
+    site.room.set_loaded(false);
     let loading = site.get("/readyz").await;
     assert_eq!(loading.status, 503);
     assert_eq!(
         loading.json(),
         json!({"status": "not ready", "reason": "loading"})
     );
-    site.room.set_ready(true);
+    site.room.set_loaded(true);
     site.desk
         .away
         .store(true, std::sync::atomic::Ordering::Relaxed);

@@ -144,7 +144,7 @@ impl Site {
     pub async fn with(plan: Plan) -> Self {
         let house = House::with(plan.room, plan.records_max, plan.events_max);
         let room = Arc::clone(&house.room);
-        room.set_ready(true);
+        room.set_loaded(true);
         let (clock, time) = Clock::manual(house.now.0);
         let desk = Arc::new(Desk {
             house: Mutex::new(house),

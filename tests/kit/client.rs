@@ -208,14 +208,16 @@ pub struct Pool {
     /// Connections opened so far.
     pub opened: AtomicU64,
     address: SocketAddr,
+    /// When to stop calling, so that a server that hangs cannot hold everybody for a long time.
+    closes: u64,
     permits: Semaphore,
     /// Held for a push or a pop.
     idle: Mutex<Idle>,
 }
 
 impl Pool {
-    /// A pool of at most `connections` to `address`.
-    pub fn new(address: SocketAddr, connections: usize, stopwatch: Stopwatch) -> Self {
+    /// A pool of at most `connections` to `address`, whose calls all fail from `closes` on.
+    pub fn new(address: SocketAddr, connections: usize, stopwatch: Stopwatch, closes: u64) -> Self {
         let idle = Idle {
             generation: 0,
             connections: Vec::new(),
@@ -224,6 +226,7 @@ impl Pool {
             stopwatch,
             opened: AtomicU64::new(0),
             address,
+            closes,
             permits: Semaphore::new(connections),
             idle: Mutex::new(idle),
         }
@@ -247,9 +250,11 @@ impl Pool {
             .await
             .expect("the semaphore is never closed");
         let sent = self.stopwatch.us();
-        let answer = match timeout(CALL_MAX, self.exchange(request, sent)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::new(ErrorKind::TimedOut, "no answer in time")),
+        let answer = if sent >= self.closes {
+            Err(Error::new(ErrorKind::TimedOut, "out of time"))
+        } else {
+            let answer = timeout(CALL_MAX, self.exchange(request, sent)).await;
+            answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::TimedOut, "no answer in time")))
         };
         Exchange {
             sent,

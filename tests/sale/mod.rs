@@ -30,6 +30,9 @@ const SEED: u64 = 20_261_201;
 /// After how many entries the server is killed.
 const ENTERED_AT_KILL: usize = VISITORS * 35 / 100;
 
+/// When nobody calls any more, whatever happens.
+const CLOSES_US: u64 = 200 * plan::SECOND;
+
 /// One sale at a time: each is sized for the whole machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -61,7 +64,7 @@ async fn sale(name: &str, kill: bool) -> (String, u64) {
     println!("{name}: seed {seed}");
     let mut server = Server::start(&terms.settings()).await;
     let stopwatch = Stopwatch::start();
-    let pool = Pool::new(server.address, CONNECTIONS, stopwatch);
+    let pool = Pool::new(server.address, CONNECTIONS, stopwatch, CLOSES_US);
     let sale = Arc::new(Sale {
         seed,
         terms,

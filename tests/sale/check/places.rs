@@ -25,9 +25,14 @@ pub fn check(run: &Run) -> Verdict {
             }
             let fine = promised.is_none_or(|(_, was)| place.position <= was.position);
             verdict.expect(fine, || {
-                let (visitor, event, is) = (story.visitor, story.event, place.position);
+                let (visitor, event, kind) = (story.visitor, story.event, story.kind);
                 let was = promised.map_or(0, |(_, was)| was.position);
-                format!("visitor {visitor} of event {event}: from {was} back to {is} at {now} us")
+                let all: Vec<_> = shown.iter().map(|(at, place)| (*at, place.position)).collect();
+                format!(
+                    "visitor {visitor} of event {event} ({kind:?}): from {was} back to {} at {now} us; \
+                     all told: {all:?}",
+                    place.position
+                )
             });
         }
     }

@@ -1,0 +1,131 @@
+//! The whole decision of a poll: token verified, ticket found, place by rank, answer rendered; with
+//! unique tokens in random order, so that each poll meets a cold ticket. `STATUS_TICKETS=n` sizes it.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate::http::status_body;
+use tidegate::journal::lane::{Journal, Limits};
+use tidegate::model::pass::PassKeys;
+use tidegate::model::token::{self, TicketKeys};
+use tidegate::model::{Micros, NodeId, Policy};
+use tidegate::room::answer::Join;
+use tidegate::room::{Identity, Room, Settings};
+
+const START: Micros = Micros(1_800_000_000_000_000);
+const TARGET_NS: f64 = 600.0;
+const ROUNDS: usize = 5;
+
+fn room(tickets: usize) -> Room {
+    let limits = Limits {
+        records_max: tickets * 2,
+        batch_records: 4096,
+        batch_bytes: 1 << 20,
+        flush_interval: Duration::from_millis(10),
+    };
+    let key = vec![("k1".to_owned(), [7; 32])];
+    let keys = (
+        TicketKeys::new("k1", &key).expect("a key"),
+        PassKeys::new("k1", &key).expect("a key"),
+    );
+    let identity = Identity {
+        node: NodeId(0),
+        fleet: 1,
+        epoch: 1,
+        events_max: 10,
+        skew_max: Duration::from_secs(1),
+    };
+    let settings = Settings {
+        defaults: Policy {
+            max_waiting: 20_000_000,
+            ..Policy::default()
+        },
+        events: BTreeMap::new(),
+        create_on_demand: true,
+        polling: (Duration::from_secs(1), Duration::from_secs(30)),
+    };
+    let journal = Arc::new(Journal::new(16, NodeId(0), 1, limits));
+    Room::new(START, identity, settings, keys, journal)
+}
+
+fn empty_journal(room: &Room) {
+    for lane in 0..room.journal().partitions() {
+        while room.journal().cut(lane, START, START, true).is_some() {
+            room.journal().acknowledge(lane);
+        }
+    }
+}
+
+/// The median of some rounds over all tokens, in nanoseconds each.
+fn measure(tokens: &[String], mut each: impl FnMut(&str, Micros)) -> f64 {
+    let mut rounds: Vec<f64> = (0..ROUNDS as u64)
+        .map(|round| {
+            let now = START.after(Duration::from_secs(60 * (round + 1)));
+            let begun = Instant::now();
+            for token in tokens {
+                each(token, now);
+            }
+            begun.elapsed().as_nanos() as f64 / tokens.len() as f64
+        })
+        .collect();
+    rounds.sort_by(f64::total_cmp);
+    rounds[ROUNDS / 2]
+}
+
+fn main() {
+    let tickets = std::env::var("STATUS_TICKETS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1_000_000);
+    let room = room(tickets);
+    let mut tokens = Vec::with_capacity(tickets);
+    let ask = Join {
+        event: "sale",
+        key: None,
+        user: None,
+    };
+    let begun = Instant::now();
+    for n in 0..tickets {
+        tokens.push(room.join(START, &ask).expect("room for all").token);
+        if n % 4096 == 0 {
+            empty_journal(&room);
+        }
+    }
+    let join = begun.elapsed().as_nanos() as f64 / tickets as f64;
+    // A fixed shuffle (Fisher–Yates with a 64-bit linear congruential generator).
+    let mut seed = 1u64;
+    for n in (1..tokens.len()).rev() {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        tokens.swap(n, (seed >> 33) as usize % (n + 1));
+    }
+    let asked = &tokens[..tokens.len().min(1_000_000)];
+    let key = vec![("k1".to_owned(), [7; 32])];
+    let keys = TicketKeys::new("k1", &key).expect("a key");
+    let verify = measure(asked, |token, _| {
+        black_box(
+            keys.verify(token, &mut token::buffer())
+                .map(|claims| claims.id),
+        );
+    });
+    let look = measure(asked, |token, now| {
+        black_box(room.look(now, token).is_ok());
+    });
+    let whole = measure(asked, |token, now| {
+        if let Ok(found) = room.look(now, token) {
+            black_box(status_body(&room.standing(now, &found)));
+        }
+    });
+    println!("status decision at {tickets} waiting, unique tokens in random order, ns each");
+    println!("  {:<44} {join:>8.0}", "join (the whole room side of it)");
+    println!("  {:<44} {verify:>8.0}", "verify the token");
+    println!("  {:<44} {look:>8.0}", "verify, find, rank");
+    let verdict = if whole <= TARGET_NS { "met" } else { "MISSED" };
+    println!(
+        "  {:<44} {whole:>8.0}   target ≤ {TARGET_NS} at 1 million: {verdict}",
+        "verify, find, rank, render"
+    );
+}
