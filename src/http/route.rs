@@ -33,7 +33,7 @@ pub(super) enum Route {
     Unknown,
 }
 
-/// The routes as metrics and logs name them, in the order of [`Route`].
+/// The routes as metrics and logs name them, one row of the metrics each.
 pub const ROUTES: &[&str] = &[
     "join",
     "status",
