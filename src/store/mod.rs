@@ -173,6 +173,12 @@ pub trait Store: Send + Sync + 'static {
     /// What was appended after a position, at most `limit` batches. Does not wait.
     fn follow(&self, partition: u16, after: Position, limit: usize) -> Answer<'_, Feed>;
 
+    /// Changes whenever acknowledged writes may have been lost: after a reconnect, a failover, a
+    /// change of topology. Whoever wrote lately writes again then, whoever reads goes back a little.
+    fn generation(&self) -> u64 {
+        0
+    }
+
     /// What a partition holds, in pieces of about `limit` tickets.
     fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk>;
 
