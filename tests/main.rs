@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod fleet;
 mod kit;
 mod process;
 mod room;

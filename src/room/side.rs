@@ -75,6 +75,7 @@ impl Side {
             // Later than the serials of any earlier life of this node, so that gates listen to it.
             gate: LocalGate {
                 serial: now.0,
+                answered_at: now,
                 ..LocalGate::default()
             },
             leaving: Leaving::default(),
