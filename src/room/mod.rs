@@ -20,6 +20,7 @@ mod peers;
 mod polling;
 mod recent;
 mod restore;
+mod settle;
 mod side;
 mod status;
 mod tick;
