@@ -8,6 +8,8 @@ use crate::model::Batch;
 
 /// Stores acknowledge before all their copies have the write; what is older is safe on them.
 const KEPT: Duration = Duration::from_secs(60);
+/// Records of one batch that goes again.
+const REPACKED: usize = 4_096;
 
 /// The acknowledged tail of one lane, bounded by age and by records.
 #[derive(Debug, Default)]
@@ -30,8 +32,23 @@ impl Tail {
         }
     }
 
-    /// All that is kept, oldest first.
-    pub fn batches(&self) -> impl Iterator<Item = &Arc<Batch>> {
-        self.batches.iter()
+    /// All that is kept, oldest first, in as few batches of some thousands of records as hold it:
+    /// what is new waits behind them.
+    pub fn repacked(&self) -> VecDeque<Batch> {
+        let mut packed: VecDeque<Batch> = VecDeque::new();
+        for batch in &self.batches {
+            match packed.back_mut() {
+                Some(last) if last.len() + batch.len() <= REPACKED => {
+                    for (event, records) in &batch.events {
+                        match last.events.iter_mut().find(|(known, _)| known == event) {
+                            Some((_, held)) => held.extend(records),
+                            None => last.events.push((event.clone(), records.clone())),
+                        }
+                    }
+                }
+                _ => packed.push_back(Batch::clone(batch)),
+            }
+        }
+        packed
     }
 }
