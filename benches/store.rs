@@ -111,7 +111,7 @@ async fn main() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let store = Arc::new(open(folder.path(), Fsync::Interval));
-    let seconds = append(&store, tickets / 1_000, 1_000).await;
+    let seconds = append(&store, tickets / 625, 625).await;
     println!("{tickets} tickets in {seconds:.2} s");
     // As after a crash: the journal is not cut, the tables are not written.
     let crashed = tempfile::tempdir().expect("a folder");

@@ -5,6 +5,7 @@
     reason = "a test measures and looks about from outside"
 )]
 
+mod apart;
 mod api;
 mod kit;
 mod process;

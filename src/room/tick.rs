@@ -269,10 +269,8 @@ impl Room {
         if idle {
             return None;
         }
-        if lease_wanted == 0 {
-            // Given up before the gate hears of it, so that nobody spends it in the meantime.
-            gate.lease = 0;
-        }
+        // Given up before the gate hears of it, so that nobody spends it in the meantime.
+        gate.lease = gate.lease.min(lease_wanted);
         gate.asking = true;
         gate.serial += 1;
         Some(AdvanceRequest {

@@ -458,6 +458,7 @@ impl Gate {
         }
         self.called.insert(turn.id, turn.until);
         changes.push(Change::Called(turn.id, Some(turn.until)));
+        self.forgive(&turn.id, changes);
         true
     }
 

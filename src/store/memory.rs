@@ -38,8 +38,8 @@ impl Default for Settings {
     }
 }
 
-/// A store that lives as long as its process. Every call is one step under one lock, held for the
-/// call's own work only; none fails but a [`Store::load`] with a foreign cursor.
+/// A store that lives as long as its process. Every call is one step under one lock, done when it
+/// is made and not when it is awaited; none fails but a [`Store::load`] with a foreign cursor.
 pub struct Memory {
     clock: StoreClock,
     settings: Settings,

@@ -13,8 +13,6 @@ use super::{Failure, Settings};
 
 /// How many removals a group forgets at most.
 const FORGOTTEN_MAX: usize = 1_024;
-/// How many of an event's entries one step of forgetting it takes.
-const ERASED_MAX: usize = 8_192;
 
 /// The writer's own state. One thread has it.
 pub(super) struct Desk {
@@ -24,7 +22,7 @@ pub(super) struct Desk {
     pub closing: bool,
     clock: StoreClock,
     settings: Settings,
-    gates: AHashMap<EventId, Gate>,
+    pub(super) gates: AHashMap<EventId, Gate>,
     /// Removals before this key are forgotten already, so nobody looks there again.
     forgotten_to: Vec<u8>,
 }
@@ -211,54 +209,5 @@ impl Desk {
             Some(patch) => self.writes.put(Table::Facts, key, patch.into_bytes()),
             None => self.writes.remove(Table::Facts, key),
         }
-    }
-
-    /// Takes the next piece of an event's entries out. Answers whether that was the last.
-    pub fn erase(&mut self, event: &EventId) -> Result<bool, Failure> {
-        self.gates.remove(event);
-        self.writes.remove(Table::Facts, layout::policy(event));
-        // What this group was about to write goes too, or it would come back at the next start.
-        let name = layout::gate(event);
-        self.writes.cancel(|table, key| match table {
-            Table::Tickets => key.get(2..).is_some_and(|rest| rest.starts_with(&name)),
-            Table::Gates => key.starts_with(&name),
-            Table::Removed | Table::Facts => false,
-        });
-        let mut places = vec![(Table::Gates, name)];
-        let mut from = 0_u16;
-        while let Some(key) = self.first_ticket(from)? {
-            let partition = layout::partition_of(&key)?;
-            let prefix = layout::event_in_partition(partition, event);
-            places.push((Table::Tickets, prefix));
-            let Some(next) = partition.checked_add(1) else {
-                break;
-            };
-            from = next;
-        }
-        let mut left = ERASED_MAX;
-        for (table, prefix) in places {
-            for entry in self.disk.table(table).prefix(prefix).take(left) {
-                let (key, value) = entry.into_inner()?;
-                if table == Table::Tickets
-                    && let Some((at, _)) = layout::parse_held(&value)?.removed
-                {
-                    let index = layout::removed(at, &key);
-                    self.writes.remove(Table::Removed, index);
-                }
-                self.writes.remove(table, key.to_vec());
-                left -= 1;
-            }
-        }
-        Ok(left > 0)
-    }
-
-    /// The first ticket's key in this partition or a later one.
-    fn first_ticket(&self, partition: u16) -> Result<Option<Vec<u8>>, Failure> {
-        let from = partition.to_be_bytes();
-        let first = self.disk.table(Table::Tickets).range(from..).next();
-        Ok(first
-            .map(|entry| entry.key())
-            .transpose()?
-            .map(|key| key.to_vec()))
     }
 }

@@ -5,6 +5,7 @@
 
 mod desk;
 mod disk;
+mod erase;
 mod error;
 mod layout;
 mod load;
@@ -14,7 +15,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use super::{
 };
 use desk::Desk;
 use disk::{Disk, Table, Writes};
+use erase::Erasing;
 use lock::FolderLock;
 use writer::{Ack, Broken, Step};
 
@@ -83,13 +85,18 @@ impl Default for Settings {
     }
 }
 
-/// A store in a folder, for one process. Calls need a tokio runtime with its timer on.
+/// A store in a folder, for one process. Calls need a tokio runtime whose timer is on and not
+/// paused: the disk works in real time.
 ///
-/// Dropping it without [`Store::close`] loses nothing that was acknowledged.
+/// Dropping it without [`Store::close`] loses nothing that was acknowledged. A write that fails ends
+/// it: every later call is refused with the cause, since memory may be ahead of the disk, until the
+/// folder is opened anew.
 pub struct Embedded {
     /// `None` only while it is dropped.
     steps: Option<SyncSender<Step>>,
     writer: Option<JoinHandle<()>>,
+    /// Shut by the writer when it ends, however it ends.
+    writing: Mutex<Receiver<()>>,
     broken: Broken,
     disk: Disk,
     feeds: Arc<Mutex<Feeds>>,
@@ -141,12 +148,16 @@ impl Embedded {
         let opened = count_opening(&disk).map_err(unreadable)?;
         let desk = Desk::open(disk.clone(), settings, Arc::clone(&clock)).map_err(unreadable)?;
         let (steps, waiting) = sync_channel(writer::WAITING_MAX);
+        let (ends, writing) = sync_channel(0);
         let broken = Broken::default();
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn({
                 let broken = Arc::clone(&broken);
-                move || writer::run(desk, waiting, settings, broken)
+                move || {
+                    let _ends: SyncSender<()> = ends;
+                    writer::run(desk, waiting, settings, broken);
+                }
             })
             .map_err(|source| OpenError::Io {
                 path: PathBuf::from("the writer's thread"),
@@ -155,6 +166,7 @@ impl Embedded {
         Ok(Self {
             steps: Some(steps),
             writer: Some(writer),
+            writing: Mutex::new(writing),
             broken,
             disk,
             feeds: Arc::new(Mutex::new(Feeds {
@@ -268,6 +280,11 @@ impl Embedded {
 impl Drop for Embedded {
     fn drop(&mut self) {
         drop(self.steps.take());
+        // The engine waits for ever for room it cannot get; we do not wait for it.
+        if self.writing.get_mut().recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!("the store's writer does not end and is left behind");
+            return;
+        }
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
         {
@@ -353,16 +370,15 @@ impl Store for Embedded {
 
     fn forget(&self, event: EventId) -> Answer<'_, ()> {
         Box::pin(async move {
-            loop {
-                let event = event.clone();
-                let piece = self.step("forget an event", move |desk| {
-                    let last = desk.erase(&event)?;
-                    Ok(move || last)
+            let mut at = Some(Erasing::new(event));
+            while let Some(here) = at {
+                let step = self.step("forget an event", move |desk| {
+                    let next = desk.erase(here)?;
+                    Ok(move || next)
                 });
-                if piece.await? {
-                    return Ok(());
-                }
+                at = step.await?;
             }
+            Ok(())
         })
     }
 

@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::model::gate::GatePolicy;
-use crate::model::{NodeId, TicketId};
+use crate::model::{Kind, NodeId, Record, TicketId};
 use crate::store::Retry;
 
 use super::*;
@@ -78,4 +78,41 @@ async fn secrets_stay_the_same_and_differ_by_name() {
     assert_ne!(store.dev_secret("pass").unwrap(), secret);
     drop(store);
     assert_eq!(open(folder.path()).dev_secret("ticket").unwrap(), secret);
+}
+
+#[tokio::test]
+async fn a_large_event_is_forgotten_in_many_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let records = |count: u128| {
+        let joined = |n| Record {
+            kind: Kind::Joined,
+            id: TicketId::from_u128(n),
+            at: Micros(9),
+        };
+        (0..count).map(joined).collect()
+    };
+    for (partition, count) in [(0, 2 * erase::ERASED_MAX as u128), (7, 5)] {
+        let batch = Batch {
+            node: NodeId(0),
+            epoch: 1,
+            seq: 1,
+            clock: Micros(9),
+            events: [("d", 3), ("e", count), ("f", 3)]
+                .map(|(name, count)| (EventId::new(name).unwrap(), records(count)))
+                .to_vec(),
+        };
+        store.append(partition, Arc::new(batch)).await.unwrap();
+    }
+    store.advance(advance(1)).await.unwrap();
+    store.forget(EventId::new("e").unwrap()).await.unwrap();
+    assert_eq!(store.gates().await.unwrap(), vec![]);
+    drop(store);
+    let store = open(folder.path());
+    for partition in [0, 7] {
+        let held = store.load(partition, None, 99).await.unwrap().tickets;
+        let held: Vec<_> = held.iter().map(|(e, t)| (e.as_str(), t.len())).collect();
+        assert_eq!(held, vec![("d", 3), ("f", 3)]);
+    }
+    assert_eq!(store.gates().await.unwrap(), vec![]);
 }
