@@ -128,8 +128,8 @@ impl Order {
         let directory = self.load();
         let at = self.location(&directory, number)?;
         let segment = directory.segment(at)?;
-        let known = segment.is_taken(slot) && !self.is_old(retired);
-        known.then(|| directory.before(at) + segment.rank(slot))
+        let rank = segment.rank_of_taken(slot)?;
+        (!self.is_old(retired)).then(|| directory.before(at) + rank)
     }
 
     // The rest is for the one writer.

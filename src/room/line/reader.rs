@@ -160,9 +160,7 @@ impl Line {
         let state = reading.word.state(self.epoch)?;
         let tick = self.epoch.tick(now);
         if seen.last < tick && !state.is_gone() {
-            // If another poll or the writer was quicker, theirs will do.
-            self.arena
-                .set_seen(index, seen, Seen { last: tick, ..seen });
+            self.arena.note_seen(index, Seen { last: tick, ..seen });
         }
         Some(Look {
             time: reading.time,
@@ -175,7 +173,8 @@ impl Line {
     }
 
     /// Whether the fleet should be told that ticket `id` was seen at `now`, because it was last told
-    /// `every` ago or longer. Of several threads that ask at once, one is told so.
+    /// `every` ago or longer. Of several threads that ask at once, one is told so (two, if a poll
+    /// is noted in the same nanoseconds; telling twice is harmless).
     pub fn claim_sighting(&self, id: &TicketId, now: Micros, every: Duration) -> bool {
         let Some((index, _)) = self.entry(id) else {
             return false;

@@ -360,10 +360,14 @@ fn spread(
         } else {
             used
         };
-        let segment = Segment::new(shape.numbers.take(), low, slots);
-        for (i, ticket) in tickets.iter().enumerate() {
-            segment.put(i * used / tickets.len(), ticket.entry);
-        }
+        let mut segment = Segment::new(shape.numbers.take(), low, slots);
+        let share = |i| i * used / tickets.len();
+        segment.fill(
+            tickets
+                .iter()
+                .enumerate()
+                .map(|(i, ticket)| (share(i), ticket.entry)),
+        );
         Arc::new(segment)
     });
     let new = new.collect();

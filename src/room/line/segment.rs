@@ -1,4 +1,4 @@
-//! A stretch of the line: up to 3,584 slots in key order, of which some hold a ticket.
+//! A stretch of the line: up to 3,840 slots in key order, of which some hold a ticket.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -10,26 +10,63 @@ use crate::model::TicketKey;
 
 use super::arena::Arena;
 
-/// Slots in a block: what fits a cache line beside the counter.
+/// Words of a block's bitmap, and its slots.
+const BLOCK_WORDS: usize = 6;
 const BLOCK_SLOTS: usize = 64 * BLOCK_WORDS;
-const BLOCK_WORDS: usize = 7;
-/// The most slots a segment has: eight blocks, so that a slot's number fits 12 bits.
-pub(super) const SLOTS_MAX: usize = 8 * BLOCK_SLOTS;
+/// The most slots a segment has: ten blocks, so that a slot's number fits 12 bits.
+pub(super) const SLOTS_MAX: usize = 10 * BLOCK_SLOTS;
 
-/// One cache line: which slots are taken, and how many are in the blocks before.
+/// One cache line: which slots are taken, and how many are before each word of that bitmap.
 #[derive(Default)]
 #[repr(align(64))]
 struct Block {
-    before: AtomicU32,
+    /// Six numbers in one word, so that they are read at once: from the lowest bit, nine bits each
+    /// for the taken slots of this block before its words 1, 2, 3, 4, 5; then those of the blocks
+    /// before.
+    counts: AtomicU64,
     taken: [AtomicU64; BLOCK_WORDS],
+}
+
+/// Bits of a count within a block.
+const COUNT_BITS: usize = 9;
+/// Where in the counts the blocks before are.
+const BEFORE: usize = COUNT_BITS * (BLOCK_WORDS - 1);
+/// A one in each count within a block.
+const ONES: u64 = 1 | 1 << 9 | 1 << 18 | 1 << 27 | 1 << 36;
+
+impl Block {
+    /// How many taken slots are before `offset`, in the blocks before and in this one; and whether
+    /// the slot at `offset` is taken.
+    fn rank(&self, offset: usize) -> (u32, bool) {
+        let word = offset / 64;
+        let taken = self.taken[word].load(Acquire);
+        let counts = self.counts.load(Relaxed);
+        // Word 0 has no count: the shift to the left gives it a zero.
+        let words_before = (counts << COUNT_BITS) >> (COUNT_BITS * word) & ((1 << COUNT_BITS) - 1);
+        let bits_before = (taken & ((1 << (offset % 64)) - 1)).count_ones();
+        let rank = (counts >> BEFORE) as u32 + words_before as u32 + bits_before;
+        (rank, taken >> (offset % 64) & 1 == 1)
+    }
+
+    /// Flips the slot at `offset`, and lets `add` add one to, or take one from, the counts of the
+    /// words after it.
+    fn flip(&self, offset: usize, add: fn(u64, u64) -> u64) {
+        let word = offset / 64;
+        let taken = &self.taken[word];
+        taken.store(taken.load(Relaxed) ^ 1 << (offset % 64), Release);
+        let later = ONES & u64::MAX << (COUNT_BITS * word) & ((1 << BEFORE) - 1);
+        self.counts
+            .store(add(self.counts.load(Relaxed), later), Relaxed);
+    }
 }
 
 /// Tickets in order. Slots may be empty anywhere: they cost nothing in a rank, and give room to
 /// tickets that turn up late. A ticket never changes its slot; a segment that has to be spread
 /// anew is replaced by new ones.
 ///
-/// Readers count, one writer changes. A removal changes one of the numbers that any one reader
-/// adds up: the bit for slots of the same block, the counter for those of later blocks.
+/// Readers count, one writer changes. A removal changes one of the words that any one reader adds
+/// up: the bits for slots of the same word, the counts of the block for those of later words, the
+/// counts of their own block for those of later blocks.
 pub(super) struct Segment {
     /// Its name in the positions of its tickets.
     pub(super) number: u32,
@@ -68,20 +105,19 @@ impl Segment {
         self.live.load(Relaxed)
     }
 
-    /// How many tickets are before `slot` in this segment. One cache line is read.
+    /// How many tickets are before `slot` in this segment. Two words of one cache line are read.
     pub(super) fn rank(&self, slot: usize) -> u32 {
-        let Some(block) = self.blocks.get(slot / BLOCK_SLOTS) else {
-            return self.live();
-        };
-        let offset = slot % BLOCK_SLOTS;
-        // Without branches: all seven words, those after the slot masked away.
-        let mut rank = block.before.load(Relaxed);
-        for (word, taken) in block.taken.iter().enumerate() {
-            let bits = offset.saturating_sub(word * 64).min(64) as u32;
-            let mask = 1u64.checked_shl(bits).unwrap_or(0).wrapping_sub(1);
-            rank += (taken.load(Relaxed) & mask).count_ones();
-        }
-        rank
+        let block = self.blocks.get(slot / BLOCK_SLOTS);
+        block.map_or_else(|| self.live(), |block| block.rank(slot % BLOCK_SLOTS).0)
+    }
+
+    /// The same, if `slot` is taken.
+    pub(super) fn rank_of_taken(&self, slot: usize) -> Option<u32> {
+        let (rank, taken) = self
+            .blocks
+            .get(slot / BLOCK_SLOTS)?
+            .rank(slot % BLOCK_SLOTS);
+        taken.then_some(rank)
     }
 
     fn word(&self, slot: usize) -> &AtomicU64 {
@@ -163,22 +199,46 @@ impl Segment {
     /// Puts an entry into an empty slot.
     pub(super) fn put(&self, slot: usize, entry: u32) {
         self.entries[slot].store(entry, Release);
-        let word = self.word(slot);
-        word.store(word.load(Relaxed) | 1 << (slot % 64), Release);
-        for block in &self.blocks[slot / BLOCK_SLOTS + 1..] {
-            block.before.store(block.before.load(Relaxed) + 1, Relaxed);
-        }
+        self.flip(slot, u64::wrapping_add);
         self.live.store(self.live() + 1, Relaxed);
     }
 
     /// Empties a taken slot.
     pub(super) fn take(&self, slot: usize) {
-        let word = self.word(slot);
-        word.store(word.load(Relaxed) & !(1 << (slot % 64)), Release);
-        for block in &self.blocks[slot / BLOCK_SLOTS + 1..] {
-            block.before.store(block.before.load(Relaxed) - 1, Relaxed);
-        }
+        self.flip(slot, u64::wrapping_sub);
         self.live.store(self.live() - 1, Relaxed);
+    }
+
+    fn flip(&self, slot: usize, add: fn(u64, u64) -> u64) {
+        let (block, offset) = (slot / BLOCK_SLOTS, slot % BLOCK_SLOTS);
+        self.blocks[block].flip(offset, add);
+        for later in &self.blocks[block + 1..] {
+            later
+                .counts
+                .store(add(later.counts.load(Relaxed), 1 << BEFORE), Relaxed);
+        }
+    }
+
+    /// Puts entries into slots of an empty segment that nobody else has yet, `slots` in any order.
+    pub(super) fn fill(&mut self, slots: impl Iterator<Item = (usize, u32)>) {
+        for (slot, entry) in slots {
+            *self.entries[slot].get_mut() = entry;
+            let word = &mut self.blocks[slot / BLOCK_SLOTS].taken[slot % BLOCK_SLOTS / 64];
+            *word.get_mut() |= 1 << (slot % 64);
+        }
+        let mut before = 0;
+        for block in &mut self.blocks {
+            let (mut counts, mut within) = (before << BEFORE, 0);
+            for (word, taken) in block.taken.iter_mut().enumerate() {
+                if word > 0 {
+                    counts |= within << (COUNT_BITS * (word - 1));
+                }
+                within += u64::from(taken.get_mut().count_ones());
+            }
+            *block.counts.get_mut() = counts;
+            before += within;
+        }
+        *self.live.get_mut() = before as u32;
     }
 }
 
@@ -194,11 +254,13 @@ mod tests {
             id: TicketId::from_u128(0),
         };
         for slots in [64, 500, SLOTS_MAX] {
-            let segment = Segment::new(1, low, slots);
+            let mut segment = Segment::new(1, low, slots);
             let mut taken: Vec<usize> = (0..slots).filter(|s| s * 7919 % 5 < 2).collect();
-            for &slot in taken.iter().rev() {
-                segment.put(slot, slot as u32 + 1);
-            }
+            let (filled, put) = taken.split_at(taken.len() / 2);
+            segment.fill(filled.iter().map(|&slot| (slot, slot as u32 + 1)));
+            put.iter()
+                .rev()
+                .for_each(|&slot| segment.put(slot, slot as u32 + 1));
             for pass in 0..2 {
                 assert_eq!(segment.live() as usize, taken.len());
                 assert!(segment.taken(0..slots).eq(taken.iter().copied()));
@@ -210,7 +272,10 @@ mod tests {
                         segment.taken(slot..slots).next(),
                         taken.get(before).copied()
                     );
-                    assert_eq!(segment.is_taken(slot), taken.get(before) == Some(&slot));
+                    let is_taken = taken.get(before) == Some(&slot);
+                    assert_eq!(segment.is_taken(slot), is_taken);
+                    let rank = is_taken.then_some(before as u32);
+                    assert_eq!(segment.rank_of_taken(slot), rank);
                 }
                 if pass == 0 {
                     taken

@@ -146,10 +146,8 @@ impl LineWriter<'_> {
                 },
             );
             let tick = self.line.epoch.tick(now);
-            let seen = self.line.arena.seen(index);
-            self.line.arena.set_seen(
+            self.line.arena.note_seen(
                 index,
-                seen,
                 Seen {
                     last: tick,
                     published: tick,

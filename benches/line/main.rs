@@ -2,187 +2,32 @@
 //! changes cost, what readers lose to a writer, what a visitor weighs. Ends with a table of results
 //! beside the targets.
 
-use std::fmt::Write as _;
+mod crowd;
+mod table;
+
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
-use tidegate::model::{Micros, TicketId, TicketKey};
+use crowd::{Crowd, key, mix};
+use table::{Table, Timing};
+use tidegate::model::Micros;
 use tidegate::room::line::{Line, Reason, View};
 
 const SIZES: [u64; 3] = [1_000, 1_000_000, 10_000_000];
 /// Changes a second that readers must bear.
 const CHANGES_PER_SEC: u64 = 200_000;
-/// Microseconds from one arrival to the next.
-const STEP: u64 = 10;
-
-/// A well mixed number (the finaliser of SplitMix64): ids without an array of them.
-fn mix(n: u64) -> u64 {
-    let n = (n ^ n >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ n >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ n >> 31
-}
-
-fn key(n: u64) -> TicketKey {
-    let id = TicketId::from_u128(u128::from(mix(n)) << 64 | u128::from(n));
-    TicketKey {
-        arrival: Micros(n * STEP),
-        id,
-    }
-}
-
-/// A line, and the numbers of those who wait in it.
-struct Crowd {
-    line: Line,
-    live: Vec<u64>,
-    next: u64,
-    seed: u64,
-}
-
-impl Crowd {
-    fn join(&mut self) {
-        let key = key(self.next);
-        self.line.write().join(&key.id, key.arrival, key.arrival);
-        self.live.push(self.next);
-        self.next += 1;
-    }
-
-    fn random(&mut self, below: usize) -> usize {
-        self.seed = mix(self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15));
-        ((u128::from(self.seed) * below as u128) >> 64) as usize
-    }
-
-    /// Takes somebody out of the list of the live.
-    fn pick(&mut self) -> TicketId {
-        let at = self.random(self.live.len());
-        key(self.live.swap_remove(at)).id
-    }
-
-    fn remove(&mut self, id: &TicketId) {
-        self.line
-            .write()
-            .remove(id, Micros(self.next * STEP), Reason::Left);
-    }
-
-    /// In a small line the gone must not outnumber the live.
-    fn forget(&mut self) {
-        if self.live.len() < 100_000 {
-            let now = Micros(self.next * STEP + 1_000_000);
-            let (heartbeat, memory) = (Duration::from_secs(1 << 20), Duration::ZERO);
-            self.line
-                .write()
-                .sweep(now, heartbeat, memory, false, usize::MAX, &mut Vec::new());
-        }
-    }
-
-    fn views(&mut self) -> Vec<View> {
-        let views = |_| {
-            let at = self.random(self.live.len());
-            self.line.find(&key(self.live[at]).id).unwrap()
-        };
-        (0..1 << 17).map(views).collect()
-    }
-}
-
-/// A line of `size`, and how many bytes of resident memory it took, joined one by one.
-fn crowd(size: u64) -> (Crowd, f64) {
-    let live = Vec::with_capacity(size as usize * 2);
-    let before = resident_bytes();
-    let line = Line::new(Micros(0), 1);
-    for n in 0..size {
-        let key = key(n);
-        line.write().join(&key.id, key.arrival, key.arrival);
-    }
-    let bytes = resident_bytes() - before;
-    let mut crowd = Crowd {
-        line,
-        live,
-        next: size,
-        seed: 1,
-    };
-    crowd.live.extend(0..size);
-    (crowd, bytes / size as f64)
-}
-
-/// Resident memory of this process, from the kernel's page counts.
-fn resident_bytes() -> f64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .unwrap_or(f64::NAN)
-        * 4096.0
-}
-
-/// One line of the final table.
-struct Row {
-    what: String,
-    values: Vec<(u64, f64)>,
-    unit: &'static str,
-    target: &'static str,
-}
-
-#[derive(Default)]
-struct Table(Vec<Row>);
-
-impl Table {
-    fn note(
-        &mut self,
-        what: &str,
-        size: u64,
-        value: f64,
-        unit: &'static str,
-        target: &'static str,
-    ) {
-        match self.0.iter_mut().find(|row| row.what == what) {
-            Some(row) => row.values.push((size, value)),
-            None => {
-                let values = vec![(size, value)];
-                self.0.push(Row {
-                    what: what.to_owned(),
-                    values,
-                    unit,
-                    target,
-                });
-            }
-        }
-    }
-
-    fn print(&self) {
-        let mut text = format!("\n{:<44}", "");
-        SIZES
-            .iter()
-            .for_each(|size| write!(text, "{size:>12}").unwrap());
-        println!("{text}   target");
-        for Row {
-            what,
-            values,
-            unit,
-            target,
-        } in &self.0
-        {
-            let mut text = format!("{:<44}", format!("{what}, {unit}"));
-            for size in SIZES {
-                let value = values.iter().find(|(of, _)| *of == size);
-                let value = value.map_or("-".to_owned(), |(_, value)| format!("{value:.1}"));
-                write!(text, "{value:>12}").unwrap();
-            }
-            println!("{text}   {target}");
-        }
-    }
-}
 
 /// Lets criterion time `run`, which takes a number of operations and says how long they took.
-/// Returns the median, in nanoseconds an operation.
+/// Returns nanoseconds an operation.
 fn time(
     group: &mut BenchmarkGroup<'_, WallTime>,
     what: &str,
     size: u64,
     mut run: impl FnMut(u64) -> Duration,
-) -> f64 {
+) -> Timing {
     let mut samples = Vec::new();
     group.bench_function(format!("{what}/{size}"), |bencher| {
         bencher.iter_custom(|iterations| {
@@ -191,12 +36,7 @@ fn time(
             took
         });
     });
-    median(&mut samples)
-}
-
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_unstable_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
+    Timing::new(samples)
 }
 
 /// Times `change` in chunks of `chunk`, and `restore`, untimed, after each.
@@ -288,23 +128,26 @@ fn reading(group: &mut BenchmarkGroup<'_, WallTime>, table: &mut Table, crowd: &
     let line = &crowd.line;
     let took = time(group, "rank", size, |n| reads(line, &views, n, rank));
     table.note(
-        "rank of a known ticket",
+        "rank of a known ticket, ns",
         size,
         took,
-        "ns",
         "30 at 1 M, 60 at 10 M",
     );
     let took = time(group, "look", size, |n| reads(line, &views, n, look));
     table.note(
-        "look: find, note as seen, rank",
+        "look: find, note as seen, rank, ns",
         size,
         took,
-        "ns",
         "part of 600 at 1 M",
     );
     for (what, read) in [("rank", rank as fn(&_, &_) -> u64), ("look", look)] {
         let two = throughput(line, &views, 2, read);
-        table.note(&format!("{what}, 2 readers"), size, two, "M/s", "");
+        table.note(
+            &format!("{what}, 2 readers, M/s"),
+            size,
+            Timing::rate(vec![two]),
+            "",
+        );
     }
 }
 
@@ -338,13 +181,12 @@ fn reading_while_writing(table: &mut Table, crowd: &mut Crowd) {
         }
         crowd.next += 10_000_000;
         let rate = changes as f64 / lasted.as_secs_f64() / 1e3;
-        let beside = format!("{what}, speed kept beside a writer");
-        table.note(&beside, size, median(&mut kept), "%", "80");
+        let beside = format!("{what}, kept beside a writer, %");
+        table.note(&beside, size, Timing::rate(kept), "80");
         table.note(
-            &format!("{what}, changes of that writer"),
+            &format!("{what}, changes of that writer, k/s"),
             size,
-            rate,
-            "k/s",
+            Timing::rate(vec![rate]),
             "200",
         );
     }
@@ -378,7 +220,7 @@ fn writing(
             leave,
         )
     });
-    table.note("insert at the end", size, took, "ns", "300");
+    table.note("insert at the end, ns", size, took, "300");
 
     let mut doomed = Vec::new();
     let took = time(group, "remove", size, |n| {
@@ -401,7 +243,7 @@ fn writing(
             .extend(doomed.drain(..).map(|id| id.as_u128() as u64));
         took
     });
-    table.note("remove anywhere", size, took, "ns", "400");
+    table.note("remove anywhere, ns", size, took, "400");
 
     let mut front = Vec::new();
     let took = time(group, "pop front", size, |n| {
@@ -418,45 +260,56 @@ fn writing(
             },
             |(line, front), _| {
                 let mut writer = line.write();
-                front.drain(..).for_each(|key| drop(writer.recall(&key.id)));
+                for key in front.drain(..) {
+                    writer.recall(&key.id);
+                }
             },
         )
     });
-    table.note("pop front: list and call", size, took, "ns", "");
+    table.note("pop front: list and call, ns", size, took, "");
 
-    // Into a dense line first, where each finds no gap; later ones find the gaps of the first.
-    let late = |crowd: &mut Crowd| {
-        let at = crowd.random(crowd.live.len());
-        let before = crowd.live[at];
-        crowd.next += 1;
-        TicketKey {
-            arrival: Micros(before * STEP + 1),
-            id: key(crowd.next).id,
-        }
-    };
-    let keys: Vec<_> = (0..chunk / 10).map(|_| late(crowd)).collect();
+    // Into a dense line: where no gap is near, a segment is spread anew.
+    let keys: Vec<_> = (0..chunk / 10).map(|_| crowd.straggler()).collect();
     let start = Instant::now();
     for key in &keys {
         crowd.line.write().join(&key.id, key.arrival, key.arrival);
     }
     let took = start.elapsed().as_nanos() as f64 / keys.len() as f64;
-    table.note("late insert, first ones, one by one", size, took, "ns", "");
+    table.note(
+        "late into a dense line, one by one, ns",
+        size,
+        Timing::new(vec![took]),
+        "",
+    );
+
+    // As the feed of another node: every second number is joined here, the others come in batches,
+    // some thousand joins late.
+    let mut late = crowd.next + 1;
+    let join_half = |crowd: &mut Crowd, n: u64| {
+        for _ in 0..n {
+            crowd.join();
+            crowd.next += 1;
+        }
+    };
+    join_half(crowd, chunk / 2);
     let took = time(group, "late batch", size, |n| {
         let (mut took, mut left) = (Duration::ZERO, n);
         while left > 0 {
-            let keys: Vec<_> = (0..left.min(256)).map(|_| late(crowd)).collect();
+            let count = left.min(256);
+            join_half(crowd, count);
+            let numbers = (0..count).map(|i| late + 2 * i);
+            let keys: Vec<_> = numbers.clone().map(key).collect();
             let start = Instant::now();
             crowd.line.write().join_many(&keys, Micros(0));
             took += start.elapsed();
-            let now = Micros(crowd.next * STEP);
-            keys.iter()
-                .for_each(|key| drop(crowd.line.write().remove(&key.id, now, Reason::Left)));
-            crowd.forget();
-            left -= keys.len() as u64;
+            crowd.live.extend(numbers);
+            leave(crowd, 2 * count);
+            late += 2 * count;
+            left -= count;
         }
         took
     });
-    table.note("late insert anywhere, batches of 256", size, took, "ns", "");
+    table.note("late by some thousand, batches of 256, ns", size, took, "");
 }
 
 /// How long a load of `size` takes, in thousands, in the order in which a partitioned store has
@@ -470,50 +323,54 @@ fn loading(table: &mut Table, size: u64) {
         line.write().join_many(chunk, Micros(0));
     }
     table.note(
-        "load by partitions",
+        "load by partitions, ms",
         size,
-        start.elapsed().as_secs_f64() * 1e3,
-        "ms",
+        Timing::new(vec![start.elapsed().as_secs_f64() * 1e3]),
         "3000 at 1 M, with the store",
     );
 }
 
-/// What many small lines weigh, by the line and by the visitor.
-fn small_lines(table: &mut Table) {
-    let before = resident_bytes();
-    let empty: Vec<_> = (0..10_000).map(|_| Line::new(Micros(0), 1)).collect();
-    let bytes = (resident_bytes() - before) / empty.len() as f64;
-    println!("an empty line: {bytes:.0} bytes (target 3,000)");
-    drop(empty);
-    let before = resident_bytes();
-    let lines: Vec<_> = (0..1_000)
-        .map(|_| {
-            let line = Line::new(Micros(0), 1);
-            (0..1_000)
-                .map(key)
-                .for_each(|k| drop(line.write().join(&k.id, k.arrival, k.arrival)));
-            line
-        })
-        .collect();
-    let bytes = (resident_bytes() - before) / 1e6;
-    table.note("resident memory a visitor", 1_000, bytes, "bytes", "100");
-    drop(lines);
+/// Asks another process to [`crowd::weigh`].
+fn weighed(lines: u64, size: u64) -> Timing {
+    let output = std::env::current_exe().and_then(|bench| {
+        let numbers = [lines.to_string(), size.to_string()];
+        std::process::Command::new(bench)
+            .arg("--weigh")
+            .args(numbers)
+            .output()
+    });
+    let printed = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let bytes = printed.ok().and_then(|text| text.trim().parse().ok());
+    Timing::new(bytes.into_iter().collect())
 }
 
 fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, weigh, lines, size] = &args[..]
+        && weigh == "--weigh"
+    {
+        println!(
+            "{}",
+            crowd::weigh(lines.parse().unwrap(), size.parse().unwrap())
+        );
+        return;
+    }
     let mut criterion = Criterion::default().configure_from_args();
     let mut table = Table::default();
-    small_lines(&mut table);
     for size in SIZES {
+        let lines = 1_000_000 / size.min(1_000_000);
+        table.note(
+            "resident memory a visitor, bytes",
+            size,
+            weighed(lines, size),
+            "100",
+        );
         let mut group = criterion.benchmark_group("line");
         group
             .sample_size(10)
             .warm_up_time(Duration::from_millis(200));
         group.measurement_time(Duration::from_millis(800));
-        let (mut crowd, bytes) = crowd(size);
-        if size > 1_000 {
-            table.note("resident memory a visitor", size, bytes, "bytes", "100");
-        }
+        let mut crowd = Crowd::new(size);
         reading(&mut group, &mut table, &mut crowd);
         reading_while_writing(&mut table, &mut crowd);
         writing(&mut group, &mut table, &mut crowd, size);
@@ -524,4 +381,8 @@ fn main() {
         }
     }
     table.print();
+    println!(
+        "an empty line: {} bytes of resident memory (target 3,000)",
+        weighed(10_000, 0)
+    );
 }
