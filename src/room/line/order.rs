@@ -104,7 +104,7 @@ impl Order {
             return None;
         }
         if let Some(at) = self.location(directory, number) {
-            return Some(directory.before(at) + directory.segment(at)?.rank(slot));
+            return Some(directory.before(at) + directory.segment(at)?.rank(slot).0);
         }
         // The entry still names a replaced segment: the writer is on its way to it, and nothing
         // has been removed since the segment was frozen.
@@ -112,7 +112,7 @@ impl Order {
         let ghost = &ghosts[ghosts
             .binary_search_by_key(&number, |g| g.segment.number)
             .ok()?];
-        Some(directory.before(ghost.at) + ghost.offset + ghost.segment.rank(slot))
+        Some(directory.before(ghost.at) + ghost.offset + ghost.segment.rank(slot).0)
     }
 
     /// Whether a segment number that was in use when `retired` were retired may have a new owner.
@@ -128,8 +128,8 @@ impl Order {
         let directory = self.load();
         let at = self.location(&directory, number)?;
         let segment = directory.segment(at)?;
-        let rank = segment.rank_of_taken(slot)?;
-        (!self.is_old(retired)).then(|| directory.before(at) + rank)
+        let (rank, taken) = segment.rank(slot);
+        (taken && !self.is_old(retired)).then(|| directory.before(at) + rank)
     }
 
     // The rest is for the one writer.

@@ -247,7 +247,7 @@ impl Shape {
         key: &TicketKey,
         arena: &Arena,
     ) -> Option<usize> {
-        let boundary = segment.boundary(key, arena);
+        let boundary = segment.boundary(0, key, arena);
         let low = segment.taken_before(boundary).map_or(0, |slot| slot + 1);
         match segment.taken(boundary..segment.slots()).next() {
             None if self.directory.last() == Some(at) && self.used < segment.slots() => {
@@ -321,7 +321,7 @@ fn spread(
         });
         debug_assert!(!is_last || mine == rest.len());
         for &(key, entry) in &rest[..mine] {
-            let to = segment.boundary(&key, arena);
+            let to = segment.boundary(from, &key, arena);
             tickets.extend(
                 segment
                     .taken(from..to)

@@ -1,8 +1,8 @@
-//! A stretch of the line: up to 3,840 slots in key order, of which some hold a ticket.
+//! A stretch of the line: up to 4,032 slots in key order, of which some hold a ticket.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
 
 use zerocopy::FromZeros;
 
@@ -11,52 +11,54 @@ use crate::model::TicketKey;
 use super::arena::Arena;
 
 /// Words of a block's bitmap, and its slots.
-const BLOCK_WORDS: usize = 6;
+const BLOCK_WORDS: usize = 7;
 const BLOCK_SLOTS: usize = 64 * BLOCK_WORDS;
-/// The most slots a segment has: ten blocks, so that a slot's number fits 12 bits.
-pub(super) const SLOTS_MAX: usize = 10 * BLOCK_SLOTS;
+/// The most blocks a segment has: as many as a slot's number of 12 bits allows.
+const BLOCKS_MAX: usize = 9;
+/// The most slots a segment has.
+pub(super) const SLOTS_MAX: usize = BLOCKS_MAX * BLOCK_SLOTS;
 
 /// One cache line: which slots are taken, and how many are before each word of that bitmap.
 #[derive(Default)]
 #[repr(align(64))]
 struct Block {
-    /// Six numbers in one word, so that they are read at once: from the lowest bit, nine bits each
-    /// for the taken slots of this block before its words 1, 2, 3, 4, 5; then those of the blocks
-    /// before.
+    /// Six numbers of nine bits in one word, so that they are read at once: the taken slots of this
+    /// block before its words 1, 2, 3, 4, 5, 6.
     counts: AtomicU64,
     taken: [AtomicU64; BLOCK_WORDS],
 }
 
-/// Bits of a count within a block.
 const COUNT_BITS: usize = 9;
-/// Where in the counts the blocks before are.
-const BEFORE: usize = COUNT_BITS * (BLOCK_WORDS - 1);
-/// A one in each count within a block.
-const ONES: u64 = 1 | 1 << 9 | 1 << 18 | 1 << 27 | 1 << 36;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+/// A one in each count.
+const ONES: u64 = 1 | 1 << 9 | 1 << 18 | 1 << 27 | 1 << 36 | 1 << 45;
 
 impl Block {
-    /// How many taken slots are before `offset`, in the blocks before and in this one; and whether
-    /// the slot at `offset` is taken.
+    /// How many taken slots of this block are before `offset`, and whether that one is taken.
     fn rank(&self, offset: usize) -> (u32, bool) {
         let word = offset / 64;
         let taken = self.taken[word].load(Acquire);
-        let counts = self.counts.load(Relaxed);
         // Word 0 has no count: the shift to the left gives it a zero.
-        let words_before = (counts << COUNT_BITS) >> (COUNT_BITS * word) & ((1 << COUNT_BITS) - 1);
+        let counts = self.counts.load(Relaxed) << COUNT_BITS;
+        let words_before = (counts >> (COUNT_BITS * word)) & COUNT_MASK;
         let bits_before = (taken & ((1 << (offset % 64)) - 1)).count_ones();
-        let rank = (counts >> BEFORE) as u32 + words_before as u32 + bits_before;
-        (rank, taken >> (offset % 64) & 1 == 1)
+        (
+            words_before as u32 + bits_before,
+            taken >> (offset % 64) & 1 == 1,
+        )
     }
 
-    /// Flips the slot at `offset`, and lets `add` add one to, or take one from, the counts of the
-    /// words after it.
-    fn flip(&self, offset: usize, add: fn(u64, u64) -> u64) {
+    /// Flips the slot at `offset`, and adds 1 or -1 to the counts of the words after it.
+    fn flip(&self, offset: usize, change: i64) {
         let word = offset / 64;
         let taken = &self.taken[word];
         taken.store(taken.load(Relaxed) ^ 1 << (offset % 64), Release);
-        let later = ONES & u64::MAX << (COUNT_BITS * word) & ((1 << BEFORE) - 1);
-        self.counts
-            .store(add(self.counts.load(Relaxed), later), Relaxed);
+        let later = ONES & u64::MAX << (COUNT_BITS * word);
+        let counts = self.counts.load(Relaxed);
+        self.counts.store(
+            counts.wrapping_add(later.wrapping_mul(change as u64)),
+            Relaxed,
+        );
     }
 }
 
@@ -66,12 +68,16 @@ impl Block {
 ///
 /// Readers count, one writer changes. A removal changes one of the words that any one reader adds
 /// up: the bits for slots of the same word, the counts of the block for those of later words, the
-/// counts of their own block for those of later blocks.
+/// count of their own block for those of later blocks.
+// In this order and alignment a rank needs one cache line of it.
+#[repr(C, align(64))]
 pub(super) struct Segment {
     /// Its name in the positions of its tickets.
     pub(super) number: u32,
     /// How many slots are taken.
     live: AtomicU32,
+    /// How many slots are taken in the blocks before each.
+    before: [AtomicU16; BLOCKS_MAX],
     blocks: Box<[Block]>,
     /// The entries in the slots; of an empty slot, whatever was there.
     entries: Box<[AtomicU32]>,
@@ -86,6 +92,7 @@ impl Segment {
         Self {
             number,
             live: AtomicU32::new(0),
+            before: Default::default(),
             blocks: (0..slots.div_ceil(BLOCK_SLOTS))
                 .map(|_| Block::default())
                 .collect(),
@@ -105,19 +112,18 @@ impl Segment {
         self.live.load(Relaxed)
     }
 
-    /// How many tickets are before `slot` in this segment. Two words of one cache line are read.
-    pub(super) fn rank(&self, slot: usize) -> u32 {
-        let block = self.blocks.get(slot / BLOCK_SLOTS);
-        block.map_or_else(|| self.live(), |block| block.rank(slot % BLOCK_SLOTS).0)
-    }
-
-    /// The same, if `slot` is taken.
-    pub(super) fn rank_of_taken(&self, slot: usize) -> Option<u32> {
-        let (rank, taken) = self
-            .blocks
-            .get(slot / BLOCK_SLOTS)?
-            .rank(slot % BLOCK_SLOTS);
-        taken.then_some(rank)
+    /// How many tickets are before `slot` in this segment, and whether it is taken. Two cache lines
+    /// are read.
+    pub(super) fn rank(&self, slot: usize) -> (u32, bool) {
+        let (block, offset) = (slot / BLOCK_SLOTS, slot % BLOCK_SLOTS);
+        match self.blocks.get(block) {
+            None => (self.live(), false),
+            Some(inside) => {
+                let before = self.before[block].load(Relaxed);
+                let (rank, taken) = inside.rank(offset);
+                (u32::from(before) + rank, taken)
+            }
+        }
     }
 
     fn word(&self, slot: usize) -> &AtomicU64 {
@@ -181,15 +187,17 @@ impl Segment {
         })
     }
 
-    /// The slot that parts the tickets before `key` from those at or after it: by bisection.
-    pub(super) fn boundary(&self, key: &TicketKey, arena: &Arena) -> usize {
-        let (mut low, mut high) = (0, self.slots());
+    /// The slot, from `from` on, that parts the tickets before `key` from those at or after it. By
+    /// ever longer steps and bisection of the last, so that near ones are found soon.
+    pub(super) fn boundary(&self, from: usize, key: &TicketKey, arena: &Arena) -> usize {
+        let (mut low, mut high, mut step) = (from, self.slots(), 64);
         while low < high {
-            let middle = low.midpoint(high);
+            let middle = low.midpoint(high).min(low + step);
             match self.first_key(middle..high, arena) {
                 Some((slot, found)) if found < *key => low = slot + 1,
                 _ => high = middle,
             }
+            step *= 2;
         }
         low
     }
@@ -199,24 +207,25 @@ impl Segment {
     /// Puts an entry into an empty slot.
     pub(super) fn put(&self, slot: usize, entry: u32) {
         self.entries[slot].store(entry, Release);
-        self.flip(slot, u64::wrapping_add);
-        self.live.store(self.live() + 1, Relaxed);
+        self.flip(slot, 1);
     }
 
     /// Empties a taken slot.
     pub(super) fn take(&self, slot: usize) {
-        self.flip(slot, u64::wrapping_sub);
-        self.live.store(self.live() - 1, Relaxed);
+        self.flip(slot, -1);
     }
 
-    fn flip(&self, slot: usize, add: fn(u64, u64) -> u64) {
+    fn flip(&self, slot: usize, change: i8) {
         let (block, offset) = (slot / BLOCK_SLOTS, slot % BLOCK_SLOTS);
-        self.blocks[block].flip(offset, add);
-        for later in &self.blocks[block + 1..] {
-            later
-                .counts
-                .store(add(later.counts.load(Relaxed), 1 << BEFORE), Relaxed);
+        self.blocks[block].flip(offset, change.into());
+        for before in &self.before[block + 1..] {
+            before.store(
+                before.load(Relaxed).wrapping_add_signed(change.into()),
+                Relaxed,
+            );
         }
+        self.live
+            .store(self.live().wrapping_add_signed(change.into()), Relaxed);
     }
 
     /// Puts entries into slots of an empty segment that nobody else has yet, `slots` in any order.
@@ -226,19 +235,25 @@ impl Segment {
             let word = &mut self.blocks[slot / BLOCK_SLOTS].taken[slot % BLOCK_SLOTS / 64];
             *word.get_mut() |= 1 << (slot % 64);
         }
-        let mut before = 0;
-        for block in &mut self.blocks {
-            let (mut counts, mut within) = (before << BEFORE, 0);
+        let mut sum = 0;
+        let blocks = self
+            .blocks
+            .iter_mut()
+            .map(Some)
+            .chain(std::iter::repeat_with(|| None));
+        for (before, block) in self.before.iter_mut().zip(blocks) {
+            *before.get_mut() = sum;
+            let Some(block) = block else { continue };
+            let (mut counts, mut within) = (0, 0);
             for (word, taken) in block.taken.iter_mut().enumerate() {
-                if word > 0 {
-                    counts |= within << (COUNT_BITS * (word - 1));
-                }
+                // The count before word 0, which is zero, is shifted out.
+                counts |= within << (COUNT_BITS * word);
                 within += u64::from(taken.get_mut().count_ones());
             }
-            *block.counts.get_mut() = counts;
-            before += within;
+            *block.counts.get_mut() = counts >> COUNT_BITS;
+            sum += within as u16;
         }
-        *self.live.get_mut() = before as u32;
+        *self.live.get_mut() = sum.into();
     }
 }
 
@@ -266,16 +281,14 @@ mod tests {
                 assert!(segment.taken(0..slots).eq(taken.iter().copied()));
                 for slot in 0..slots {
                     let before = taken.partition_point(|&t| t < slot);
-                    assert_eq!(segment.rank(slot) as usize, before);
+                    let is_taken = taken.get(before) == Some(&slot);
+                    assert_eq!(segment.rank(slot), (before as u32, is_taken));
                     assert_eq!(segment.taken_before(slot), taken[..before].last().copied());
                     assert_eq!(
                         segment.taken(slot..slots).next(),
                         taken.get(before).copied()
                     );
-                    let is_taken = taken.get(before) == Some(&slot);
                     assert_eq!(segment.is_taken(slot), is_taken);
-                    let rank = is_taken.then_some(before as u32);
-                    assert_eq!(segment.rank_of_taken(slot), rank);
                 }
                 if pass == 0 {
                     taken
