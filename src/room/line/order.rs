@@ -87,13 +87,12 @@ impl Order {
         self.retired.load(Acquire)
     }
 
-    /// Where segment `number` is in `directory`.
+    /// Where segment `number` is in `directory`, if it is where it was noted to be: always for the
+    /// writer; for a reader, but for the nanoseconds in which a new directory is published.
     pub(super) fn location(&self, directory: &Directory, number: u32) -> Option<Location> {
         let hint = unpack(self.hints.get(number)?.load(Relaxed));
-        match directory.segment(hint) {
-            Some(segment) if segment.number == number => Some(hint),
-            _ => directory.search(number),
-        }
+        let segment = directory.segment(hint)?;
+        (segment.number == number).then_some(hint)
     }
 
     /// How many tickets are before `position`, which was read from an entry after `directory` was
@@ -106,12 +105,14 @@ impl Order {
         if let Some(at) = self.location(directory, number) {
             return Some(directory.before(at) + directory.segment(at)?.rank(slot).0);
         }
+        let ghosts = &directory.ghosts;
+        let Ok(ghost) = ghosts.binary_search_by_key(&number, |g| g.segment.number) else {
+            let at = directory.search(number)?;
+            return Some(directory.before(at) + directory.segment(at)?.rank(slot).0);
+        };
         // The entry still names a replaced segment: the writer is on its way to it, and nothing
         // has been removed since the segment was frozen.
-        let ghosts = &directory.ghosts;
-        let ghost = &ghosts[ghosts
-            .binary_search_by_key(&number, |g| g.segment.number)
-            .ok()?];
+        let ghost = &ghosts[ghost];
         Some(directory.before(ghost.at) + ghost.offset + ghost.segment.rank(slot).0)
     }
 

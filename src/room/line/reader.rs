@@ -25,10 +25,16 @@ pub struct Line {
     pub(super) arena: Arena,
     pub(super) index: Index,
     pub(super) order: Order,
+    changing: Changing,
+}
+
+/// What every change writes: on cache lines of its own, so that readers of the rest keep theirs.
+#[repr(align(128))]
+struct Changing {
     /// Tickets by [`Kind`].
     counts: [AtomicU32; 8],
     /// Guards all changes; held for one change or one bounded batch of them.
-    pub(super) writer: Mutex<Writer>,
+    writer: Mutex<Writer>,
 }
 
 /// What is known of one ticket: a value as of when it was read.
@@ -90,8 +96,10 @@ impl Line {
             arena: Arena::new(),
             index: Index::new(),
             order,
-            counts: Default::default(),
-            writer: Mutex::new(Writer::new(shape)),
+            changing: Changing {
+                counts: Default::default(),
+                writer: Mutex::new(Writer::new(shape)),
+            },
         }
     }
 
@@ -99,7 +107,7 @@ impl Line {
     pub fn write(&self) -> LineWriter<'_> {
         LineWriter {
             line: self,
-            state: self.writer.lock(),
+            state: self.changing.writer.lock(),
         }
     }
 
@@ -246,14 +254,14 @@ impl Line {
     fn count(&self, kinds: &[Kind]) -> u64 {
         kinds
             .iter()
-            .map(|&kind| u64::from(self.counts[kind as usize].load(Relaxed)))
+            .map(|&kind| u64::from(self.changing.counts[kind as usize].load(Relaxed)))
             .sum()
     }
 
     /// Moves one ticket from one count to the other. For the one writer.
     pub(super) fn recount(&self, from: Kind, to: Kind) {
         let add = |kind: Kind, change: i32| {
-            let count = &self.counts[kind as usize];
+            let count = &self.changing.counts[kind as usize];
             count.store(count.load(Relaxed).wrapping_add_signed(change), Relaxed);
         };
         add(from, -1);
