@@ -258,6 +258,12 @@ impl Line {
             .sum()
     }
 
+    /// Lets entry `index`, ticket `id`'s, be found. For the one writer.
+    pub(super) fn index_entry(&self, index: u32, id: &TicketId) {
+        self.index
+            .insert(prefix(id), index, |index| prefix(&self.arena.key(index).id));
+    }
+
     /// Moves one ticket from one count to the other. For the one writer.
     pub(super) fn recount(&self, from: Kind, to: Kind) {
         let add = |kind: Kind, change: i32| {
