@@ -19,7 +19,7 @@ use super::writer::{LineWriter, Writer};
 ///
 /// Status polls read published atomics and never wait, neither for each other nor for a writer.
 /// Whoever changes the line takes the writer with [`Line::write`]. Resident memory is about 65
-/// bytes a ticket and 2 KiB an empty line.
+/// bytes a ticket and 1.5 KiB an empty line.
 pub struct Line {
     pub(super) epoch: Epoch,
     pub(super) arena: Arena,
