@@ -27,11 +27,7 @@ impl Micros {
 /// A duration in whole microseconds, saturating.
 pub const fn micros(duration: std::time::Duration) -> u64 {
     let micros = duration.as_micros();
-    if micros > u64::MAX as u128 {
-        u64::MAX
-    } else {
-        micros as u64
-    }
+    if micros > u64::MAX as u128 { u64::MAX } else { micros as u64 }
 }
 
 /// What orders the line: arrival first, then the id's bytes. One total order, the same everywhere.
