@@ -2,10 +2,10 @@
 //! changes cost, what readers lose to a writer, what a visitor weighs. Ends with a table of results
 //! beside the targets.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 mod crowd;
 mod table;
-
-#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
