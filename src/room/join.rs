@@ -128,7 +128,7 @@ impl Room {
         drop(writer);
         Tally::add(&event.tally.joined);
         let token = self.token(event, id, arrival);
-        let found = Found::of(event, &id, now).ok_or_else(|| full("the line"))?;
+        let found = Found::of(Arc::clone(event), &id, now).ok_or_else(|| full("the line"))?;
         let standing = self.standing(now, &found);
         self.schedule_after_join(now, event, &standing, id);
         Ok(Some(Joined {
@@ -163,7 +163,7 @@ impl Room {
     /// The place that a repeated join has already: also after entering, so that a lost answer costs
     /// nobody anything. `None` when it was left or expired: joining again is a new place then.
     fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId) -> Option<Joined> {
-        let found = Found::of(event, &id, now)?;
+        let found = Found::of(Arc::clone(event), &id, now)?;
         if matches!(found.state, State::Left | State::Expired) {
             return None;
         }

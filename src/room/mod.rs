@@ -16,6 +16,7 @@ mod join;
 mod leave;
 mod operate;
 mod polling;
+mod posted;
 mod recent;
 mod restore;
 mod side;
