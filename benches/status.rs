@@ -38,6 +38,7 @@ fn room(tickets: usize) -> Room {
         epoch: 1,
         events_max: 10,
         skew_max: Duration::from_secs(1),
+        lag_max: Duration::from_millis(500),
     };
     let settings = Settings {
         defaults: Policy {

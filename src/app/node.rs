@@ -59,6 +59,7 @@ impl Node {
             epoch,
             events_max: config.events.max_events.get() as usize,
             skew_max: config.fleet.max_clock_skew,
+            lag_max: config.journal.lag,
         };
         let settings = parts::room_settings(config);
         let room = Arc::new(Room::new(

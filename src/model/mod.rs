@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod gate;
 pub mod hlc;
+pub mod home;
 pub mod ids;
 pub mod nearest;
 pub mod pass;

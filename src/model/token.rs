@@ -4,14 +4,17 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | version, 1 |
+//! | 1 | version, 2 |
 //! | 4 | key: the first bytes of the hash of the key's name |
 //! | 2 | node that issued it |
 //! | 4 | that node's epoch |
 //! | 8 | arrival, microseconds |
 //! | 16 | ticket id |
+//! | 4 | the place told at the join, 0 for ready, all ones for none |
 //! | 1–64 | event id |
 //! | 16 | MAC: keyed BLAKE3 over all of the above, first 128 bits |
+//!
+//! Version 1, which is still read, has no told place.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,8 +23,13 @@ use subtle::ConstantTimeEq;
 use super::ids::{EVENT_ID_BYTES_MAX, EventId, NodeId, TicketId};
 use super::ticket::Micros;
 
-const VERSION: u8 = 1;
-const HEAD: usize = 1 + 4 + 2 + 4 + 8 + 16;
+const VERSION: u8 = 2;
+/// The version before, without a told place.
+const VERSION_UNTOLD: u8 = 1;
+const HEAD_UNTOLD: usize = 1 + 4 + 2 + 4 + 8 + 16;
+const HEAD: usize = HEAD_UNTOLD + 4;
+/// No place was told.
+const UNTOLD: u32 = u32::MAX;
 const MAC: usize = 16;
 const BYTES_MAX: usize = HEAD + EVENT_ID_BYTES_MAX + MAC;
 /// The longest token, in characters.
@@ -40,6 +48,8 @@ pub struct Claims<'a> {
     pub node: NodeId,
     /// Which life of that node: the second it started.
     pub epoch: u32,
+    /// The place told at the join, if one was; 0 when the ticket was ready at once.
+    pub told: Option<u32>,
 }
 
 /// Room for a decoded token, on the caller's stack.
@@ -124,6 +134,7 @@ impl TicketKeys {
         bytes[7..11].copy_from_slice(&claims.epoch.to_be_bytes());
         bytes[11..19].copy_from_slice(&claims.arrival.0.to_be_bytes());
         bytes[19..35].copy_from_slice(claims.id.as_bytes());
+        bytes[35..39].copy_from_slice(&claims.told.unwrap_or(UNTOLD).to_be_bytes());
         let end = HEAD + claims.event.len();
         bytes[HEAD..end].copy_from_slice(claims.event.as_bytes());
         let mac = blake3::keyed_hash(&key.mac, &bytes[..end]);
@@ -139,7 +150,12 @@ impl TicketKeys {
         }
         let length = URL_SAFE_NO_PAD.decode_slice(token, buffer).ok()?;
         let bytes: &'a [u8] = buffer.get(..length)?;
-        if length <= HEAD + MAC || bytes[0] != VERSION {
+        let head = match *bytes.first()? {
+            VERSION => HEAD,
+            VERSION_UNTOLD => HEAD_UNTOLD,
+            _ => return None,
+        };
+        if length <= head + MAC {
             return None;
         }
         let (body, mac) = bytes.split_at(length - MAC);
@@ -148,8 +164,13 @@ impl TicketKeys {
         if !bool::from(wanted.as_bytes()[..MAC].ct_eq(mac)) {
             return None;
         }
+        let told = match head {
+            HEAD => u32::from_be_bytes(body[35..39].try_into().ok()?),
+            _ => UNTOLD,
+        };
         Some(Claims {
-            event: std::str::from_utf8(&body[HEAD..]).ok()?,
+            event: std::str::from_utf8(&body[head..]).ok()?,
+            told: Some(told).filter(|told| *told != UNTOLD),
             id: TicketId::from_bytes(body[19..35].try_into().ok()?),
             arrival: Micros(u64::from_be_bytes(body[11..19].try_into().ok()?)),
             node: NodeId(u16::from_be_bytes([body[5], body[6]])),
@@ -230,7 +251,25 @@ mod tests {
             arrival: Micros(1_800_000_000_000_000),
             node: NodeId(3),
             epoch: 1_700_000_000,
+            told: Some(77),
         }
+    }
+
+    #[test]
+    fn tokens_of_the_version_before_are_still_believed() {
+        let keys = keys("k1", &["k1"]);
+        let token = keys.sign(&claims("evt_1"));
+        let now = URL_SAFE_NO_PAD.decode(&token).expect("our own");
+        let mut old = [&[VERSION_UNTOLD], &now[1..35], b"evt_1"].concat();
+        let mac = blake3::keyed_hash(&keys.keys[0].mac, &old);
+        old.extend(&mac.as_bytes()[..MAC]);
+        let old = URL_SAFE_NO_PAD.encode(old);
+        let told = None;
+        let wanted = Claims {
+            told,
+            ..claims("evt_1")
+        };
+        assert_eq!(keys.verify(&old, &mut buffer()), Some(wanted));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::answer::{
     Admission, EnterRefusal, EnterStep, NotReady, PassClaims, Phase, TokenRefusal,
 };
 use super::line::State;
+use super::status::Found;
 use crate::model::gate::{EnterRequest, Entry, GatePolicy};
 use crate::model::{Gone, Kind, Micros, Order, Policy, TicketKey, micros};
 
@@ -37,7 +38,10 @@ impl Room {
         let standing = self.standing(now, &found);
         let event = &found.event;
         let policy = event.policy.load();
-        if !standing.ready && standing.phase == Phase::Waiting {
+        if !standing.ready
+            && standing.phase == Phase::Waiting
+            && !self.may_be_called(&found, &policy)
+        {
             let reason = match found.state {
                 State::Returned => NotReady::MissedTurn,
                 _ if policy.paused => NotReady::Paused,
@@ -51,11 +55,18 @@ impl Room {
                 retry_after: standing.poll_after,
             });
         }
-        let claim = event.side.lock().gate.leased.get(&found.id).copied();
+        let (node, claim) = {
+            let side = event.side.lock();
+            let own = side.gate.leased.get(&found.id).copied();
+            match (own, side.gate.lent.get(&found.id)) {
+                (None, Some(&(lender, turn))) => (lender, Some(turn)),
+                _ => (self.identity.node, own),
+            }
+        };
         let pass_ttl = micros(policy.pass_ttl);
         Ok(EnterStep::Ask(Box::new(EnterRequest {
             event: event.id.clone(),
-            node: self.identity.node,
+            node,
             policy: gate_policy(&policy, now),
             id: found.id,
             claim,
@@ -82,8 +93,11 @@ impl Room {
                 return Err(EnterRefusal::Token(TokenRefusal::Gone(Some(Gone::Entered))));
             }
             Entry::Missed | Entry::NotCalled => {
-                self.to_the_front(now, request);
-                let reason = NotReady::MissedTurn;
+                let reason = if self.to_the_front(now, request) {
+                    NotReady::MissedTurn
+                } else {
+                    NotReady::Position
+                };
                 return Err(EnterRefusal::NotReady {
                     reason,
                     retry_after: SOON,
@@ -121,24 +135,33 @@ impl Room {
         }
     }
 
-    /// The node believed in a turn that the gate has not: the ticket is called again first.
-    fn to_the_front(&self, now: Micros, request: &EnterRequest) {
+    /// In a fleet, a turn given at another node may not have been heard of yet: for those so near
+    /// the front that they may have one, the gate is asked.
+    fn may_be_called(&self, found: &Found, policy: &Policy) -> bool {
+        let near = f64::from(policy.burst) + policy.rate * self.identity.lag_max.as_secs_f64();
+        !self.is_alone()
+            && found.state == State::Waiting
+            && found.place.is_some_and(|place| place as f64 <= near)
+    }
+
+    /// The node believed in a turn that the gate has not: the ticket is called again first. Answers
+    /// whether it did believe.
+    fn to_the_front(&self, now: Micros, request: &EnterRequest) -> bool {
         let Some(event) = self.event(request.event.as_str()) else {
-            return;
+            return false;
         };
         {
             let mut writer = event.line.write();
             let mut side = event.side.lock();
-            let Some(view) = event.line.find(&request.id) else {
-                return;
-            };
-            if !matches!(view.state, State::Called { .. }) {
-                return;
+            let view = event.line.find(&request.id);
+            if !view.is_some_and(|view| matches!(view.state, State::Called { .. })) {
+                return false;
             }
             let late_grace = event.policy.load().late_grace;
             writer.miss(&request.id, now.after(late_grace));
             writer.give_back(&request.id);
             side.gate.leased.remove(&request.id);
+            side.gate.lent.remove(&request.id);
             self.record(
                 now,
                 &event,
@@ -148,6 +171,7 @@ impl Room {
             );
         }
         self.schedule.at(now, &event);
+        true
     }
 
     /// What a pass says; `None` for one that has ended or was never ours.

@@ -10,7 +10,7 @@ use super::eta::Forecast;
 use super::line::Line;
 use super::posted::Posted;
 use super::side::Side;
-use crate::model::{EventId, Micros, Order, Policy};
+use crate::model::{EventId, Micros, Order, Policy, home};
 
 /// One sale with its line. Shared by reference count; reading it takes no lock.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Event {
     pub(super) posted: Posted,
     pub(super) forecast: Forecast,
     pub(super) tally: Tally,
+    /// What chooses the event's home among the nodes.
+    pub(super) home_key: u64,
     reason: AtomicU8,
 }
 
@@ -45,6 +47,7 @@ impl Tally {
 impl Event {
     pub(super) fn new(id: EventId, policy: Policy, now: Micros, epoch: Micros, fleet: u16) -> Self {
         let event = Self {
+            home_key: home::event_key(&id),
             id,
             line: Line::new(epoch, usize::from(fleet.clamp(1, 64))),
             side: Mutex::new(Side::new(now)),

@@ -33,19 +33,20 @@ impl Room {
             return Err(JoinRefusal::MissingEvent);
         }
         let name = EventId::new(ask.event)?;
-        let id = match ask.key {
+        let (id, key) = match ask.key {
             Some(key) => {
                 let (key_hash, body) = self.ticket_keys.key_and_body(&name, key, ask.user);
                 if !self.recent.agrees(key_hash, body) {
                     return Err(JoinRefusal::Conflict);
                 }
-                self.ticket_keys.keyed_id(&name, key, ask.user)
+                let id = self.ticket_keys.keyed_id(&name, key, ask.user);
+                (id, Some(key_hash))
             }
-            None => TicketId::from_bytes(rand::random()),
+            None => (TicketId::from_bytes(rand::random()), None),
         };
         loop {
             let event = self.event_to_join(now, &name)?;
-            if let Some(joined) = self.join_event(now, &event, id, ask.key.is_some())? {
+            if let Some(joined) = self.join_event(now, &event, id, key)? {
                 return Ok(joined);
             }
         }
@@ -72,20 +73,20 @@ impl Room {
         Ok(event)
     }
 
-    /// `None` when the event was dropped for being empty in the meantime.
+    /// `None` when the event or the ticket is not any more what it was when looked at: look again.
     fn join_event(
         &self,
         now: Micros,
         event: &Arc<Event>,
         id: TicketId,
-        keyed: bool,
+        key: Option<u64>,
     ) -> Result<Option<Joined>, JoinRefusal> {
         let policy = event.policy.load();
-        if keyed {
+        if let Some(key) = key {
             match event.line.find_prefix(id.name()) {
                 Some(known) if known.id != id => return Err(JoinRefusal::Conflict),
                 Some(_) => {
-                    if let Some(replayed) = self.replay(now, event, id) {
+                    if let Some(replayed) = self.replay(now, event, id, key) {
                         return Ok(Some(replayed));
                     }
                 }
@@ -102,14 +103,15 @@ impl Room {
         self.journal.admit().map_err(|_| full("the journal"))?;
         let mut writer = event.line.write();
         let mut side = event.side.lock();
-        if side.retired {
+        let known = event.line.find(&id);
+        // Looked at again: dropped for being empty, or joined by the same key at the same moment.
+        if side.retired || known.is_some_and(|view| !view.state.is_gone()) {
             return Ok(None);
         }
         // The stamp is taken under the lock, so that places on one node are given in its order.
         let stamp = self.clock.tick(now);
         // Later than the ticket's own removal, should it have left before.
-        let removed = event.line.find(&id).filter(|view| view.state.is_gone());
-        let after = removed.map_or(Micros(0), |view| Micros(view.time.0 + 1));
+        let after = known.map_or(Micros(0), |view| Micros(view.time.0 + 1));
         let arrival = if Event::is_before_draw(&policy, now) {
             self.drawn(event, &policy, id, after)
         } else {
@@ -123,13 +125,21 @@ impl Room {
         side.joined_at = now;
         if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, id) {
             writer.call(&id, turn.until);
+            if !self.is_alone() && policy.order != Order::Passthrough {
+                // The other nodes hear of the turn together with the ticket.
+                self.record(now, event, Kind::Called, id, turn.until);
+            }
         }
         drop(side);
         drop(writer);
         Tally::add(&event.tally.joined);
-        let token = self.token(event, id, arrival);
         let found = Found::of(Arc::clone(event), &id, now).ok_or_else(|| full("the line"))?;
         let standing = self.standing(now, &found);
+        let told = Self::told(&policy, now, &standing);
+        if let Some(key) = key {
+            self.recent.tell(key, told);
+        }
+        let token = self.token(event, id, arrival, told);
         self.schedule_after_join(now, event, &standing, id);
         Ok(Some(Joined {
             token,
@@ -162,18 +172,22 @@ impl Room {
 
     /// The place that a repeated join has already: also after entering, so that a lost answer costs
     /// nobody anything. `None` when it was left or expired: joining again is a new place then.
-    fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId) -> Option<Joined> {
-        let found = Found::of(Arc::clone(event), &id, now)?;
+    fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId, key: u64) -> Option<Joined> {
+        let mut found = Found::of(Arc::clone(event), &id, now)?;
         if matches!(found.state, State::Left | State::Expired) {
             return None;
         }
+        found.told = self.recent.told(key);
         let standing = self.standing(now, &found);
+        let told = found
+            .told
+            .or_else(|| Self::told(&event.policy.load(), now, &standing));
         let commit = Commit {
             lane: id.partition(self.journal.partitions()),
             seq: 0,
         };
         Some(Joined {
-            token: self.token(event, id, found.time),
+            token: self.token(event, id, found.time, told),
             standing,
             commit,
         })
@@ -196,6 +210,7 @@ impl Room {
         let free = gate.lease > 0
             && now < gate.lease_until
             && !policy.paused
+            && self.is_fresh(now)
             && Event::is_open(policy, now)
             && event.line.waiting() == 1;
         if !free {
@@ -229,13 +244,20 @@ impl Room {
         self.journal.append(now, &event.id, Record { kind, id, at })
     }
 
-    fn token(&self, event: &Event, id: TicketId, arrival: Micros) -> String {
+    /// What a join's answer tells of the place, for the token to hold us to; nothing before a draw.
+    fn told(policy: &Policy, now: Micros, standing: &super::answer::Standing) -> Option<u32> {
+        let told = u32::try_from(standing.position).ok();
+        told.filter(|_| !Event::is_before_draw(policy, now))
+    }
+
+    fn token(&self, event: &Event, id: TicketId, arrival: Micros, told: Option<u32>) -> String {
         self.ticket_keys.sign(&Claims {
             event: event.id.as_str(),
             id,
             arrival,
             node: self.identity.node,
             epoch: self.identity.epoch,
+            told,
         })
     }
 

@@ -65,8 +65,9 @@ impl Room {
         if writer.set_leaving(&id, true) {
             let until = now.after(grace);
             let mut side = event.side.lock();
-            side.leaving.start(id, until);
-            self.record(now, &event, Kind::Leaving, id, self.clock.tick(now));
+            let said = self.clock.tick(now);
+            side.leaving.start(id, said, until);
+            self.record(now, &event, Kind::Leaving, id, said);
             let due = side.gate.due;
             drop(side);
             if due > until {
@@ -107,6 +108,7 @@ impl Room {
         let before = event.line.find(&key.id);
         writer.remove(&key.id, at, reason(why));
         self.record(now, event, why.kind(), key.id, at);
+        self.uncovered(now, event, before.map(|view| view.time), &key.id);
         side.forget(&key.id);
         if why == Gone::Entered {
             side.gate.leased.remove(&key.id);
@@ -140,6 +142,10 @@ impl Room {
         writer: &mut LineWriter<'_>,
         side: &mut Side,
     ) {
+        // In a fleet nobody may come back unheard.
+        if !self.is_alone() && (self.is_degraded() || !self.is_fresh(now)) {
+            return;
+        }
         while let Some(id) = side.leaving.pop(now) {
             let Some(view) = event.line.find(&id) else {
                 continue;

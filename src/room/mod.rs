@@ -9,12 +9,14 @@ pub mod effects;
 pub mod eta;
 pub mod line;
 
+mod apply;
 mod enter;
 mod event;
 mod events;
 mod join;
 mod leave;
 mod operate;
+mod peers;
 mod polling;
 mod posted;
 mod recent;
@@ -22,6 +24,7 @@ mod restore;
 mod side;
 mod status;
 mod tick;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -65,6 +68,8 @@ pub struct Identity {
     pub events_max: usize,
     /// Stamps further ahead than this are not believed.
     pub skew_max: Duration,
+    /// A view of the other nodes that is older than this calls nobody.
+    pub lag_max: Duration,
 }
 
 /// The waiting room of one node.
@@ -81,6 +86,7 @@ pub struct Room {
     recent: recent::RecentKeys,
     schedule: tick::Schedule,
     promises: operate::Promises,
+    peers: peers::Peers,
     /// Tokens that were not signed here.
     forged: AtomicU64,
     loaded: AtomicBool,
@@ -110,6 +116,7 @@ impl Room {
             recent: recent::RecentKeys::new(),
             schedule: tick::Schedule::default(),
             promises: operate::Promises::default(),
+            peers: peers::Peers::new(now, identity.fleet),
             forged: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
             degraded: AtomicBool::new(false),

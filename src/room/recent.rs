@@ -2,7 +2,7 @@
 //!
 //! The same key with another body of the same event is noticed by the ticket id itself, for as long
 //! as the ticket is known. Across events there is no common id, so a fixed table remembers the last
-//! keys: 1 MiB, no lock, newer keys overwrite older ones.
+//! keys and the places told for them: 2 MiB, no lock, newer keys overwrite older ones.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,14 +11,32 @@ const SLOTS: usize = 1 << 17;
 /// The window.
 pub struct RecentKeys {
     slots: Box<[AtomicU64]>,
+    /// The place told at each key's join, plus one, so that a replay tells the same.
+    told: Box<[AtomicU64]>,
 }
 
 impl RecentKeys {
     /// An empty window.
     pub fn new() -> Self {
+        let slots = || (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
         Self {
-            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            slots: slots(),
+            told: slots(),
         }
+    }
+
+    /// Remembers the place that was told for `key`, if any was.
+    pub fn tell(&self, key: u64, told: Option<u32>) {
+        let told = told.map_or(0, |told| told.saturating_add(1));
+        let word = (key >> 32) << 32 | u64::from(told);
+        self.told[key as usize % SLOTS].store(word, Ordering::Relaxed);
+    }
+
+    /// The place that was told for `key`, if that is remembered.
+    pub fn told(&self, key: u64) -> Option<u32> {
+        let word = self.told[key as usize % SLOTS].load(Ordering::Relaxed);
+        let told = (word as u32).checked_sub(1)?;
+        (word >> 32 == key >> 32).then_some(told)
     }
 
     /// Notes that `key` came with `body`; answers `false` when it lately came with another body.

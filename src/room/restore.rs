@@ -56,9 +56,16 @@ impl Room {
         side.gate.active = gate.active;
         side.gate.open_turns = u32::try_from(gate.called.len()).unwrap_or(u32::MAX);
         // Turns are told on the store's clock; here they end on ours.
+        self.note_store_clock(now, gate.now);
         let ours = |until: Micros| now.after(until.since(gate.now));
         for turn in &gate.called {
-            writer.call(&turn.id, ours(turn.until));
+            if writer.call(&turn.id, ours(turn.until)).is_none() {
+                side.early.keep(Record {
+                    kind: Kind::Called,
+                    id: turn.id,
+                    at: ours(turn.until),
+                });
+            }
         }
         for turn in &gate.missed {
             let waits = event
@@ -76,8 +83,9 @@ impl Room {
                 .find(id)
                 .is_some_and(|view| view.state == State::Entered);
             if !entered {
-                let arrival = event.line.find(id).map_or(*at, |view| view.time);
-                let at = (*at).max(arrival);
+                let at = self.by_our_clock(*at);
+                let arrival = event.line.find(id).map_or(at, |view| view.time);
+                let at = at.max(arrival);
                 writer.remove(id, at, reason(Gone::Entered));
                 self.record(now, &event, Kind::Entered, *id, at);
             }

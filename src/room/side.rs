@@ -7,10 +7,12 @@ use ahash::AHashMap;
 
 use super::eta::Measured;
 use crate::model::gate::Turn;
-use crate::model::{Micros, PolicyPatch, TicketId};
+use crate::model::{Micros, NodeId, PolicyPatch, Record, TicketId};
 
 /// How many waits are sampled at once to compare what was promised with what came.
 const PROMISES_MAX: usize = 256;
+/// How many words that came early are kept.
+const EARLY_MAX: usize = 65_536;
 
 /// One event's side. Plain data under one lock.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(super) struct Side {
     pub configured: bool,
     /// Taken out of the map for being empty: whoever finds this set looks the event up again.
     pub retired: bool,
+    /// Words about turns of tickets that are not known yet.
+    pub early: Early,
     promises: AHashMap<TicketId, (Micros, Duration)>,
 }
 
@@ -42,6 +46,8 @@ pub(super) struct LocalGate {
     pub serial: u64,
     /// A request is on its way.
     pub asking: bool,
+    /// When the gate last answered.
+    pub answered_at: Micros,
     /// When to ask next.
     pub due: Micros,
     /// Turns that may be given to visitors who come while nobody waits, and until when.
@@ -49,6 +55,8 @@ pub(super) struct LocalGate {
     pub lease_until: Micros,
     /// Turns given out of the lease that the gate has not confirmed.
     pub leased: AHashMap<TicketId, Turn>,
+    /// Turns that other nodes gave out of their leases, as they say; the gate may not know yet.
+    pub lent: AHashMap<TicketId, (NodeId, Turn)>,
     /// Turns to give back.
     pub given_back: Vec<TicketId>,
     /// Micro-turns in the bucket, and when that was so.
@@ -78,6 +86,7 @@ impl Side {
             patch: None,
             configured: false,
             retired: false,
+            early: Early::default(),
             promises: AHashMap::new(),
         }
     }
@@ -95,29 +104,84 @@ impl Side {
         Some((promised, now.since(since)))
     }
 
+    /// Forgets what is over of words that came early and of turns that other nodes gave.
+    pub fn prune(&mut self, now: Micros, late_grace: Duration) {
+        self.early.prune(now, late_grace);
+        self.gate.lent.retain(|_, (_, turn)| turn.until > now);
+    }
+
     /// A ticket is gone from the line: nothing of it stays here.
     pub fn forget(&mut self, id: &TicketId) {
         self.leaving.cancel(id);
         self.promises.remove(id);
+        self.gate.lent.remove(id);
     }
 }
 
-/// Soft leaves by when their grace ends.
+/// Words that came before the joins they are about: feeds of different partitions do not wait for
+/// each other. Bounded; one that does not fit is heard again from the gate's next answer.
+#[derive(Debug, Default)]
+pub(super) struct Early(AHashMap<TicketId, Record>);
+
+impl Early {
+    /// Keeps the newest word about a ticket.
+    pub fn keep(&mut self, word: Record) {
+        if self.0.len() < EARLY_MAX || self.0.contains_key(&word.id) {
+            self.0.insert(word.id, word);
+        }
+    }
+
+    /// What was kept about a ticket.
+    pub fn take(&mut self, id: &TicketId) -> Option<Record> {
+        self.0.remove(id)
+    }
+
+    /// Forgets words that nobody can come back to.
+    fn prune(&mut self, now: Micros, late_grace: Duration) {
+        self.0.retain(|_, word| word.at.after(late_grace) > now);
+    }
+}
+
+/// Soft leaves: when each was said, and for those said here when their grace ends.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
-    by_id: AHashMap<TicketId, Micros>,
+    by_id: AHashMap<TicketId, Farewell>,
     by_time: BTreeSet<(Micros, TicketId)>,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Farewell {
+    said: Micros,
+    until: Option<Micros>,
+}
+
 impl Leaving {
-    pub fn start(&mut self, id: TicketId, until: Micros) {
+    /// A beacon was taken here: this node ends the leave.
+    pub fn start(&mut self, id: TicketId, said: Micros, until: Micros) {
         self.cancel(&id);
-        self.by_id.insert(id, until);
-        self.by_time.insert((until, id));
+        let until = Some(until);
+        self.by_id.insert(id, Farewell { said, until });
+        self.by_time.extend(until.map(|until| (until, id)));
+    }
+
+    /// Another node took a beacon, and ends the leave.
+    pub fn heard(&mut self, id: TicketId, said: Micros) {
+        self.by_id
+            .entry(id)
+            .or_insert(Farewell { said, until: None })
+            .said = said;
+    }
+
+    /// When the last goodbye was said.
+    pub fn said(&self, id: &TicketId) -> Option<Micros> {
+        self.by_id.get(id).map(|farewell| farewell.said)
     }
 
     pub fn cancel(&mut self, id: &TicketId) {
-        if let Some(until) = self.by_id.remove(id) {
+        if let Some(Farewell {
+            until: Some(until), ..
+        }) = self.by_id.remove(id)
+        {
             self.by_time.remove(&(until, *id));
         }
     }
@@ -132,7 +196,8 @@ impl Leaving {
         Some(id)
     }
 
+    /// Whether this node has no leave to end.
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.by_time.is_empty()
     }
 }

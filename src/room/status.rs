@@ -8,6 +8,7 @@ use super::answer::{Eta, Phase, Standing, TokenRefusal};
 use super::event::Event;
 use super::line::State;
 use super::{Room, polling};
+use crate::model::gate::Turn;
 use crate::model::token::{self, Claims};
 use crate::model::{EventId, Gone, Kind, Micros, Order, TicketId, TicketKey};
 
@@ -28,6 +29,10 @@ pub struct Found {
     /// The place, when waiting.
     pub(super) place: Option<u64>,
     pub(super) leaving: bool,
+    /// When the fleet was last told that the ticket was polled for.
+    published: Micros,
+    /// The place told at the join, as the token says.
+    pub(super) told: Option<u32>,
 }
 
 /// Names an answer: the same ticket waiting at the same place in the same second of its wait.
@@ -61,6 +66,8 @@ impl Found {
             time: look.time,
             place: look.place,
             leaving: look.leaving,
+            published: look.published,
+            told: None,
         })
     }
 }
@@ -81,10 +88,17 @@ impl Room {
             Some(event) => Found::of(event, &claims.id, now),
             None => None,
         };
-        let found = match found {
+        let mut found = match found {
             Some(found) => found,
             None => self.put_back(now, &claims)?,
         };
+        found.told = claims.told;
+        if !self.is_alone() {
+            self.publish_sighting(now, &found);
+            if found.state == State::Waiting && claims.told == Some(0) {
+                found = self.adopt(now, found, &claims);
+            }
+        }
         match found.state {
             State::Waiting | State::Returned
                 if !found.leaving && !found.event.posted.lets_all() =>
@@ -157,13 +171,74 @@ impl Room {
                 standing.poll_after = polls.after(event.forecast.at(1).likely);
             }
             _ => {
-                standing.position = found.place.unwrap_or(1).max(1);
+                standing.position = self.shown(now, found);
                 standing.eta = event.forecast.at(standing.position);
                 standing.reason = event.reason();
                 standing.poll_after = polls.after(standing.eta.likely);
             }
         }
         standing
+    }
+
+    /// The place to tell: never behind the one told at the join (I5). Who joined on other nodes
+    /// before this ticket may still have been on the feed then, and until it must have come, all
+    /// nodes tell what was told.
+    fn shown(&self, now: Micros, found: &Found) -> u64 {
+        let rank = found.place.unwrap_or(1).max(1);
+        let Some(told) = found.told.filter(|told| *told > 0).map(u64::from) else {
+            return rank;
+        };
+        let on_its_way = !self.is_alone()
+            && found.state == State::Waiting
+            && now.since(found.time) < self.identity.lag_max;
+        if on_its_way { told } else { rank.min(told) }
+    }
+
+    /// Tells the fleet that the ticket was polled for, when it last heard so long ago that other
+    /// nodes might begin to wonder (I8).
+    fn publish_sighting(&self, now: Micros, found: &Found) {
+        let every = found.event.policy.load().heartbeat_ttl / 3;
+        if !found.state.is_gone()
+            && now.since(found.published) >= every
+            && found.event.line.claim_sighting(&found.id, now, every)
+        {
+            self.record(
+                now,
+                &found.event,
+                Kind::Seen,
+                found.id,
+                self.clock.tick(now),
+            );
+        }
+    }
+
+    /// The token says that its ticket was ready at once, out of a lease of the node that signed it,
+    /// and this node has not heard of that turn yet: the signature is as good.
+    fn adopt(&self, now: Micros, found: Found, claims: &Claims<'_>) -> Found {
+        let event = Arc::clone(&found.event);
+        let policy = event.policy.load();
+        let until = claims.arrival.after(policy.ready_ttl);
+        if until <= now || policy.order == Order::Passthrough || found.time != claims.arrival {
+            return found;
+        }
+        {
+            let mut writer = event.line.write();
+            let mut side = event.side.lock();
+            if event
+                .line
+                .find(&found.id)
+                .is_none_or(|view| view.state != State::Waiting)
+            {
+                return found;
+            }
+            let turn = Turn {
+                id: found.id,
+                until,
+            };
+            side.gate.lent.insert(found.id, (claims.node, turn));
+            writer.call(&found.id, until);
+        }
+        Found::of(event, &found.id, now).unwrap_or(found)
     }
 
     /// A valid token that nobody knows and nobody removed: the visitor's proof is all that is left
@@ -199,6 +274,11 @@ impl Room {
                     super::line::Joined::New | super::line::Joined::Moved
                 ) {
                     self.record(now, &event, Kind::Joined, claims.id, claims.arrival);
+                    let key = TicketKey {
+                        arrival: claims.arrival,
+                        id: claims.id,
+                    };
+                    self.catch_up(now, &event, &mut writer, &mut side, &key);
                 }
             }
             self.schedule.at(now, &event);
@@ -247,7 +327,9 @@ impl Room {
             }
         }
         self.schedule.at(now, &event);
-        let found = Found::of(event, &found.id, now).ok_or(TokenRefusal::NotFound)?;
+        let told = found.told;
+        let mut found = Found::of(event, &found.id, now).ok_or(TokenRefusal::NotFound)?;
+        found.told = told;
         match found.state {
             State::Left => Err(TokenRefusal::Gone(Some(Gone::Left))),
             State::Expired => Err(TokenRefusal::Gone(Some(Gone::Expired))),

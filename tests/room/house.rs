@@ -80,6 +80,7 @@ impl House {
             epoch: 1,
             events_max,
             skew_max: Duration::from_secs(1),
+            lag_max: Duration::from_millis(500),
         };
         let room = Arc::new(Room::new(
             START,

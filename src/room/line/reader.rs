@@ -195,6 +195,13 @@ impl Line {
         tick.saturating_sub(old.published) >= ticks(every) && self.arena.set_seen(index, old, new)
     }
 
+    /// When ticket `id` was last polled for, and when the fleet was last told so, to a tenth of a
+    /// second: the first is later while only this node knows of the poll.
+    pub fn sightings(&self, id: &TicketId) -> Option<(Micros, Micros)> {
+        let seen = self.arena.seen(self.entry(id)?.0);
+        Some((self.epoch.time(seen.last), self.epoch.time(seen.published)))
+    }
+
     /// Another node saw ticket `id` at `at`: it is alive, and the fleet knows.
     pub fn heard(&self, id: &TicketId, at: Micros) {
         let Some((index, _)) = self.entry(id) else {

@@ -1,0 +1,398 @@
+//! Another node's records, and the gate's, become part of this memory.
+//!
+//! All of it is harmless when it comes twice, late, or in another order: joins and removals merge,
+//! and a word about a turn is passed over when the ticket has moved on since.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Room;
+use super::eta::Measured;
+use super::event::Event;
+use super::leave::reason;
+use super::line::{LineWriter, State};
+use super::side::Side;
+use crate::model::gate::Turn;
+use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record, TicketId, TicketKey};
+
+/// The epoch in batches that gates write into the feed, in the same step that gives turns or lets
+/// in. Their node is the one that asked, their number the gate's version, their clock the store's.
+/// No node's own: an asker whose answer was lost hears of its turns here.
+pub const GATE_EPOCH: u32 = 0;
+
+/// Records applied while the line's writer is held.
+const APPLIED_AT_ONCE: usize = 2_048;
+/// What two readings of the same moment may be apart, besides the clocks: a tick of the line and a
+/// little for the store's clock.
+const SLACK: Duration = Duration::from_millis(200);
+/// A join heard of this late counts as seen when it is heard of: of what came since nobody told.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Where records come from.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    /// A node's journal.
+    Node(NodeId),
+    /// A gate, with its version.
+    Gate { version: u64 },
+    /// What a store holds.
+    Store,
+}
+
+impl Room {
+    /// Applies a batch from a feed; answers whether it was news. What this life of this node wrote
+    /// is not; what an earlier life wrote is applied like anybody's.
+    pub fn apply(&self, now: Micros, batch: &Batch) -> bool {
+        let origin = if batch.epoch == GATE_EPOCH {
+            Origin::Gate { version: batch.seq }
+        } else {
+            if (batch.node, batch.epoch) == (self.identity.node, self.identity.epoch) {
+                return false;
+            }
+            self.hear(now, batch);
+            Origin::Node(batch.node)
+        };
+        for (event, records) in &batch.events {
+            for piece in records.chunks(APPLIED_AT_ONCE) {
+                self.merge(now, event, piece, origin);
+            }
+        }
+        true
+    }
+
+    /// Merges what a store holds of a partition into the line in service.
+    pub fn reload(&self, now: Micros, event: &EventId, records: &[Record]) {
+        for piece in records.chunks(APPLIED_AT_ONCE) {
+            self.merge(now, event, piece, Origin::Store);
+        }
+    }
+
+    fn merge(&self, now: Micros, name: &EventId, records: &[Record], origin: Origin) {
+        // An event that nobody knows is not made for a sighting.
+        let lasting = |record: &Record| {
+            matches!(record.kind, Kind::Joined | Kind::Called) || record.kind.gone().is_some()
+        };
+        if self.event(name.as_str()).is_none() && !records.iter().any(lasting) {
+            return;
+        }
+        let event = loop {
+            let Ok(event) = self.event_or_make(now, name, true) else {
+                return;
+            };
+            let mut writer = event.line.write();
+            let mut side = event.side.lock();
+            if side.retired {
+                continue;
+            }
+            self.merge_joins(now, &event, &mut writer, &mut side, records);
+            let mut called = 0;
+            for record in records {
+                called +=
+                    u32::from(self.merge_one(now, &event, &mut writer, &mut side, record, origin));
+            }
+            self.note_gate(now, &event, &mut side, called, origin);
+            drop(side);
+            drop(writer);
+            break event;
+        };
+        self.schedule.at(now.after(super::tick::PERIOD_MAX), &event);
+    }
+
+    fn merge_joins(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        records: &[Record],
+    ) {
+        let forgotten = self.events.forgotten(&event.id);
+        let joins: Vec<_> = records
+            .iter()
+            .filter(|record| record.kind == Kind::Joined && forgotten.is_none_or(|f| record.at > f))
+            .map(|record| TicketKey {
+                arrival: record.at,
+                id: record.id,
+            })
+            .collect();
+        let Some(newest) = joins.iter().map(|key| key.arrival).max() else {
+            return;
+        };
+        self.clock.observe(newest, now, self.identity.skew_max);
+        side.joined_at = side.joined_at.max(newest.min(now));
+        let seen = if now.since(newest) > LATE {
+            now
+        } else {
+            newest.min(now)
+        };
+        writer.join_many(&joins, seen);
+        for key in joins {
+            self.catch_up(now, event, writer, side, &key);
+        }
+    }
+
+    /// A ticket has become known: what was heard of its turn before counts now.
+    pub(super) fn catch_up(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        key: &TicketKey,
+    ) {
+        if let Some(word) = side.early.take(&key.id) {
+            // Times in kept words are on our clock already.
+            self.merge_turn(now, event, writer, side, &word);
+        }
+    }
+
+    /// Merges one record that is not a join. Answers whether it is a turn that is news.
+    fn merge_one(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        record: &Record,
+        origin: Origin,
+    ) -> bool {
+        let Record { kind, id, mut at } = *record;
+        if matches!(origin, Origin::Gate { .. }) {
+            at = self.by_our_clock(at);
+        }
+        match kind {
+            Kind::Joined => false,
+            Kind::Seen => {
+                self.merge_seen(now, event, writer, side, record);
+                false
+            }
+            Kind::Leaving => {
+                self.merge_leaving(now, event, writer, side, record);
+                false
+            }
+            Kind::Left | Kind::Expired | Kind::Entered => {
+                let why = kind.gone().unwrap_or(Gone::Left);
+                if matches!(origin, Origin::Gate { .. }) {
+                    self.merge_entry(now, event, writer, side, &Record { kind, id, at });
+                } else {
+                    self.merge_removal(now, event, writer, side, record, why);
+                }
+                false
+            }
+            Kind::Called | Kind::Missed | Kind::Returned => {
+                if let (Kind::Called, Origin::Node(node)) = (kind, origin)
+                    && at > now
+                {
+                    // A turn out of that node's lease: entering here tells the gate of it.
+                    side.gate.lent.insert(id, (node, Turn { id, until: at }));
+                } else if let Origin::Gate { .. } = origin {
+                    side.gate.lent.remove(&id);
+                }
+                self.merge_turn(now, event, writer, side, &Record { kind, id, at })
+            }
+        }
+    }
+
+    fn merge_seen(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        record: &Record,
+    ) {
+        event.line.heard(&record.id, record.at.min(now));
+        if side
+            .leaving
+            .said(&record.id)
+            .is_some_and(|said| record.at > said)
+        {
+            side.leaving.cancel(&record.id);
+            writer.set_leaving(&record.id, false);
+        }
+    }
+
+    fn merge_leaving(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        record: &Record,
+    ) {
+        let Record { id, at, .. } = *record;
+        if event.line.find(&id).is_none_or(|view| view.state.is_gone()) {
+            return;
+        }
+        // To a tenth of a second: a poll here in the same one counts as after the goodbye.
+        let (polled, told) = event.line.sightings(&id).unwrap_or_default();
+        let tick = Duration::from_millis(100);
+        if told > at {
+            return;
+        }
+        if polled > told && polled.after(tick) > at {
+            // Only this node knows: whoever took the beacon has to.
+            if event.line.claim_sighting(&id, now, Duration::ZERO) {
+                self.record(now, event, Kind::Seen, id, self.clock.tick(now));
+            }
+        } else if side.leaving.said(&id).is_none_or(|said| said < at) {
+            side.leaving.heard(id, at);
+            writer.set_leaving(&id, true);
+        }
+    }
+
+    /// A removal that a node wrote down.
+    fn merge_removal(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        record: &Record,
+        why: Gone,
+    ) {
+        let Record { id, at, .. } = *record;
+        let before = event.line.find(&id);
+        let removed = writer.remove(&id, at, reason(why));
+        self.uncovered(now, event, before.map(|view| view.time), &id);
+        let was_live = removed.was.is_some_and(|state| !state.is_gone());
+        if was_live && removed.now.is_some_and(|state| state.is_gone()) {
+            side.forget(&id);
+            side.early.take(&id);
+            if why != Gone::Entered {
+                side.departures = side.departures.saturating_add(1);
+            }
+        }
+    }
+
+    /// What the gate says is so: whoever entered is out of the line, whatever the clocks say. The
+    /// event's home writes it down, should the node that asked be gone before it did.
+    fn merge_entry(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        record: &Record,
+    ) {
+        let view = event.line.find(&record.id);
+        if view.is_some_and(|view| view.state == State::Entered) {
+            return;
+        }
+        let at = view.map_or(record.at, |view| record.at.max(view.time));
+        writer.remove(&record.id, at, reason(Gone::Entered));
+        side.forget(&record.id);
+        side.early.take(&record.id);
+        if self.is_home(now, event.home_key) {
+            self.record(now, event, Kind::Entered, record.id, at);
+        }
+    }
+
+    /// A removal may lay open that the ticket joined once more after it: stores that keep one
+    /// arrival are told.
+    pub(super) fn uncovered(
+        &self,
+        now: Micros,
+        event: &Event,
+        before: Option<Micros>,
+        id: &TicketId,
+    ) {
+        let Some(view) = event.line.find(id).filter(|view| !view.state.is_gone()) else {
+            return;
+        };
+        if before.is_some_and(|before| before < view.time) {
+            self.record(now, event, Kind::Joined, *id, view.time);
+        }
+    }
+
+    /// A word about a turn, on our clock. Answers whether it called somebody.
+    fn merge_turn(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        word: &Record,
+    ) -> bool {
+        let Record { kind, id, at } = *word;
+        let Some(view) = event.line.find(&id) else {
+            side.early.keep(*word);
+            return false;
+        };
+        let policy = event.policy.load();
+        let grace = |lapse: Micros| lapse.after(policy.late_grace);
+        match (kind, view.state) {
+            (Kind::Called, State::Waiting) => {
+                // Not a turn of an earlier life of this ticket.
+                let given = at.after(SLACK + self.identity.skew_max);
+                if given < view.time.after(policy.ready_ttl) {
+                    return false;
+                }
+                writer.call(&id, at);
+                if let Some((promised, real)) = side.kept(now, &id) {
+                    self.promises.note(promised, real);
+                }
+                true
+            }
+            (Kind::Called, State::Missed { .. } | State::Returned) if at > now => {
+                writer.call(&id, at);
+                true
+            }
+            (Kind::Called, State::Called { .. }) => {
+                writer.call(&id, at);
+                false
+            }
+            (Kind::Called, State::Left | State::Expired) if at > now => {
+                // Left before the call was heard of: one node gives the turn back.
+                if self.is_home(now, event.home_key) {
+                    side.gate.given_back.push(id);
+                }
+                false
+            }
+            (Kind::Missed, State::Called { until }) => {
+                if until <= at.after(SLACK) {
+                    writer.miss(&id, grace(at));
+                }
+                false
+            }
+            (Kind::Missed, State::Waiting) if at > view.time && grace(at) > now => {
+                writer.call(&id, at);
+                writer.miss(&id, grace(at));
+                false
+            }
+            (Kind::Returned, State::Called { until }) if until <= at.after(SLACK) => {
+                writer.miss(&id, grace(at));
+                writer.give_back(&id);
+                side.returned_until = now.after(super::tick::REASON_TOLD);
+                false
+            }
+            (Kind::Returned, State::Missed { until }) if grace(at).after(SLACK) >= until => {
+                writer.give_back(&id);
+                side.returned_until = now.after(super::tick::REASON_TOLD);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes over what a gate's own batch says of the gate.
+    fn note_gate(
+        &self,
+        now: Micros,
+        event: &Arc<Event>,
+        side: &mut Side,
+        called: u32,
+        origin: Origin,
+    ) {
+        let Origin::Gate { version } = origin else {
+            return;
+        };
+        side.gate.version = side.gate.version.max(version);
+        if called > 0 {
+            let departures = std::mem::take(&mut side.departures);
+            let waiting = event.line.waiting() > 0;
+            let measured = side.measured.get_or_insert_with(|| Measured::new(now));
+            measured.note(now, called, departures, waiting);
+        }
+    }
+}

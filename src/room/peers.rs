@@ -1,0 +1,200 @@
+//! What is known of the other nodes: who was heard when, whose clock is off, how old our view is.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::model::{Batch, Micros, NodeId};
+
+use super::Room;
+
+/// A node that was not heard for this long is taken for away: its events get another home, and
+/// nobody expires, since its visitors cannot be seen.
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);
+/// A node that was not heard for this long is not waited for any more.
+const GONE_AFTER: Duration = Duration::from_secs(15 * 60);
+/// A new reading of the store's clock that seems later than the old one moves it by this part.
+const OFFSET_SLOWLY: i64 = 8;
+
+/// The other nodes of the fleet. One entry a node.
+#[derive(Debug)]
+pub(super) struct Peers {
+    nodes: Mutex<Box<[Peer]>>,
+    /// Everything written until then is known here.
+    view_of: AtomicU64,
+    /// When this node last could not hear all others, or was degraded.
+    deaf_at: AtomicU64,
+    /// Batches stamped further ahead than is believed.
+    off_total: AtomicU64,
+    /// Our clock minus the store's, in microseconds, as far as its answers tell.
+    store_offset: AtomicI64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    heard_at: Micros,
+    lag: Duration,
+    off: bool,
+}
+
+impl Peers {
+    /// Nobody was heard yet, and nobody is missed before they had time to be heard.
+    pub fn new(now: Micros, fleet: u16) -> Self {
+        let peer = Peer {
+            heard_at: now,
+            lag: Duration::ZERO,
+            off: false,
+        };
+        Self {
+            nodes: Mutex::new(vec![peer; usize::from(fleet.max(1))].into()),
+            view_of: AtomicU64::new(now.0),
+            deaf_at: AtomicU64::new(0),
+            off_total: AtomicU64::new(0),
+            store_offset: AtomicI64::new(0),
+        }
+    }
+
+    /// A batch of another node came.
+    fn heard(&self, now: Micros, batch: &Batch, off: bool) {
+        let mut nodes = self.nodes.lock();
+        let Some(peer) = nodes.get_mut(usize::from(batch.node.0)) else {
+            return;
+        };
+        // An old batch read again says nothing about now.
+        let heard_at = batch.clock.min(now);
+        if heard_at > peer.heard_at {
+            peer.heard_at = heard_at;
+            peer.lag = now.since(batch.clock);
+        }
+        let edge = std::mem::replace(&mut peer.off, off) != off;
+        drop(nodes);
+        if off {
+            self.off_total.fetch_add(1, Ordering::Relaxed);
+        }
+        let (node, ahead) = (batch.node.0, batch.clock.since(now).as_millis() as u64);
+        if edge && off {
+            tracing::error!(
+                node,
+                ahead_ms = ahead,
+                "the clock of a node is off by more than max_clock_skew; its visitors stand too far back"
+            );
+        } else if edge {
+            tracing::info!(node, "the clock of a node is right again");
+        }
+    }
+
+    /// Whether a node was heard lately.
+    fn is_heard(&self, now: Micros, node: NodeId) -> bool {
+        let nodes = self.nodes.lock();
+        let peer = nodes.get(usize::from(node.0));
+        peer.is_some_and(|peer| now.since(peer.heard_at) <= SILENT_AFTER)
+    }
+
+    /// Whether a node that still counts was not heard lately.
+    fn misses_somebody(&self, now: Micros, own: NodeId) -> bool {
+        let nodes = self.nodes.lock();
+        nodes.iter().enumerate().any(|(node, peer)| {
+            let silent = now.since(peer.heard_at);
+            node != usize::from(own.0) && silent > SILENT_AFTER && silent <= GONE_AFTER
+        })
+    }
+}
+
+impl Room {
+    /// Says how far this node is behind the feeds: everything written `lag` before `now` is known.
+    pub fn set_feed_lag(&self, now: Micros, lag: Duration) {
+        let of = now.0.saturating_sub(crate::model::micros(lag));
+        self.peers.view_of.store(of, Ordering::Relaxed);
+    }
+
+    /// How old this node's view of the other nodes is; zero for a node that is alone.
+    pub fn feed_lag(&self, now: Micros) -> Duration {
+        if self.is_alone() {
+            return Duration::ZERO;
+        }
+        now.since(Micros(self.peers.view_of.load(Ordering::Relaxed)))
+    }
+
+    /// How far each other node's last batch was behind when it was heard, by node number.
+    pub fn peer_lags(&self) -> Vec<(NodeId, Duration)> {
+        let nodes = self.peers.nodes.lock();
+        let others = nodes.iter().enumerate().map(|(n, p)| (n as u16, p.lag));
+        let others = others.filter(|(node, _)| *node != self.identity.node.0);
+        others.map(|(node, lag)| (NodeId(node), lag)).collect()
+    }
+
+    /// Batches since the start whose stamps were further ahead than `max_clock_skew`.
+    pub fn clocks_off(&self) -> u64 {
+        self.peers.off_total.load(Ordering::Relaxed)
+    }
+
+    /// Whether this is the only node.
+    pub(super) fn is_alone(&self) -> bool {
+        self.identity.fleet <= 1
+    }
+
+    /// Whether the view is fresh enough to call others by.
+    pub(super) fn is_fresh(&self, now: Micros) -> bool {
+        self.feed_lag(now) <= self.identity.lag_max
+    }
+
+    /// Takes notice of a batch's writer and clock.
+    pub(super) fn hear(&self, now: Micros, batch: &Batch) {
+        let taken = self.clock.observe(batch.clock, now, self.identity.skew_max);
+        self.peers.heard(now, batch, !taken);
+    }
+
+    /// Notes, in a fleet, whether all sightings can be heard at present.
+    pub(super) fn note_hearing(&self, now: Micros) {
+        if self.is_alone() {
+            return;
+        }
+        let deaf = self.is_degraded()
+            || !self.is_fresh(now)
+            || self.peers.misses_somebody(now, self.identity.node);
+        if deaf {
+            self.peers.deaf_at.fetch_max(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether silence may be believed: sightings of all nodes were heard for `patience`.
+    pub(super) fn hears_all(&self, now: Micros, patience: Duration) -> bool {
+        if self.is_alone() {
+            return !self.is_degraded();
+        }
+        let deaf_at = Micros(self.peers.deaf_at.load(Ordering::Relaxed));
+        deaf_at == Micros(0) || now.since(deaf_at) > patience
+    }
+
+    /// Whether this node is the one to act for `key`: the first of those that are heard, in the
+    /// key's order of nodes.
+    pub(super) fn is_home(&self, now: Micros, key: u64) -> bool {
+        let own = self.identity.node;
+        let mine = crate::model::home::weight(key, own);
+        !(0..self.identity.fleet).map(NodeId).any(|node| {
+            node != own
+                && crate::model::home::weight(key, node) > mine
+                && self.peers.is_heard(now, node)
+        })
+    }
+
+    /// Learns the store's clock from one of its answers, which was `then` when it was given.
+    pub(super) fn note_store_clock(&self, now: Micros, then: Micros) {
+        let offset = now.0.wrapping_sub(then.0) as i64;
+        let known = self.peers.store_offset.load(Ordering::Relaxed);
+        // An answer takes time: the earliest reading is the best, later ones only correct a drift.
+        let better = if offset < known || known == 0 {
+            offset
+        } else {
+            known + (offset - known) / OFFSET_SLOWLY
+        };
+        self.peers.store_offset.store(better, Ordering::Relaxed);
+    }
+
+    /// A moment of the store's clock on ours.
+    pub(super) fn by_our_clock(&self, at: Micros) -> Micros {
+        let offset = self.peers.store_offset.load(Ordering::Relaxed);
+        Micros(at.0.saturating_add_signed(offset))
+    }
+}

@@ -1,0 +1,288 @@
+//! Asking gates for turns, and what their answers change.
+//!
+//! In a fleet any node may ask, and the gate sees to it that none asks in vain of the others; but
+//! one node, the event's home, asks as often as turns can be given. The others speak up when they
+//! have something to say.
+
+use std::time::Duration;
+
+use super::Room;
+use super::enter::gate_policy;
+use super::eta::Measured;
+use super::event::Event;
+use super::line::{LineWriter, State};
+use super::side::{LocalGate, Side};
+use super::tick::{Asking, PERIOD_MAX, PERIOD_MIN};
+use crate::model::gate::{AdvanceRequest, Advanced, Turn};
+use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
+
+/// An unanswered gate is asked again after this.
+const PERIOD_RETRY: Duration = Duration::from_millis(250);
+/// The most candidates of one request.
+const CANDIDATES_MAX: usize = 4_096;
+/// How long turns put aside for visitors to come are good for.
+const LEASE_HELD: Duration = Duration::from_secs(3);
+/// Turns are put aside for so long after the last join.
+const LEASE_AFTER_JOIN: Duration = Duration::from_secs(60);
+/// In a fleet, who arrived less than this ago is not called yet: somebody may have joined on another
+/// node before and still be on the feed.
+const SETTLED_AFTER: Duration = Duration::from_millis(100);
+/// A node that is not an event's home asks its gate this often anyway: to keep its view, and in case
+/// the home is alive and cannot.
+const PERIOD_AWAY: Duration = Duration::from_secs(5);
+
+impl Room {
+    /// How long until the next turn can be given: when the bucket holds one, and not sooner than
+    /// half a burst gathers, within bounds.
+    pub(super) fn period(now: Micros, policy: &Policy, side: &Side) -> Duration {
+        if policy.rate <= 0.0 || policy.paused {
+            return PERIOD_MAX;
+        }
+        let level = Self::level(now, policy, side);
+        let whole = (1e6 - level).max(0.0) / policy.rate;
+        let half_burst = f64::from(policy.burst) * 0.5e6 / policy.rate;
+        let micros = whole
+            .max(half_burst.min(PERIOD_MAX.as_micros() as f64))
+            .ceil();
+        Duration::from_micros(micros as u64).clamp(PERIOD_MIN, PERIOD_MAX)
+    }
+
+    /// Micro-turns the bucket holds by now, as far as this node knows.
+    fn level(now: Micros, policy: &Policy, side: &Side) -> f64 {
+        let full = f64::from(policy.burst) * 1e6;
+        if side.gate.level_at == Micros(0) {
+            return full;
+        }
+        let gained = policy.rate * now.since(side.gate.level_at).as_micros() as f64;
+        (side.gate.level as f64 + gained).min(full)
+    }
+
+    /// What to ask the gate now, if anything.
+    pub(super) fn ask(
+        &self,
+        now: Micros,
+        event: &Event,
+        policy: &Policy,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+    ) -> Option<AdvanceRequest> {
+        if side.gate.asking {
+            return None;
+        }
+        let policy_now = gate_policy(policy, now);
+        let mut candidates: Vec<TicketKey> = Vec::new();
+        let passes = policy.order == Order::Passthrough;
+        let fresh = self.is_fresh(now);
+        if !policy_now.paused && !passes && fresh {
+            let affordable = (Self::level(now, policy, side) / 1e6).max(0.0) as usize + 1;
+            let most = affordable.min(CANDIDATES_MAX);
+            writer.front(most, false, &mut candidates);
+            self.keep_settled(now, &mut candidates);
+        }
+        let nobody = event.line.waiting() == 0 && fresh;
+        let expected = side.configured || now.since(side.joined_at) < LEASE_AFTER_JOIN;
+        let lease_wanted = if nobody && expected && !policy_now.paused && !passes {
+            let share = f64::from(policy.burst) / 2.0 / f64::from(self.identity.fleet.max(1));
+            (policy.rate * 0.2)
+                .min(share)
+                .ceil()
+                .max(1.0)
+                .min(f64::from(policy.burst)) as u32
+        } else {
+            0
+        };
+        let gate = &mut side.gate;
+        let idle = candidates.is_empty()
+            && gate.given_back.is_empty()
+            && gate.leased.is_empty()
+            && gate.open_turns == 0
+            && gate.active == 0
+            && gate.lease == 0
+            && lease_wanted == 0;
+        if idle || !self.has_word(now, event, gate, lease_wanted) {
+            return None;
+        }
+        // Given up before the gate hears of it, so that nobody spends it in the meantime.
+        gate.lease = gate.lease.min(lease_wanted);
+        gate.asking = true;
+        gate.serial += 1;
+        Some(AdvanceRequest {
+            event: event.id.clone(),
+            node: self.identity.node,
+            serial: gate.serial,
+            policy: policy_now,
+            version: gate.version,
+            candidates: candidates.into_iter().map(|key| key.id).collect(),
+            given_back: gate.given_back.clone(),
+            claims: gate.leased.values().copied().collect(),
+            lease_held: gate.lease,
+            lease_wanted,
+        })
+    }
+
+    /// Cuts off who arrived too lately to be called by this node. One whose clock is off does not
+    /// hold up the line.
+    fn keep_settled(&self, now: Micros, candidates: &mut Vec<TicketKey>) {
+        if self.is_alone() {
+            return;
+        }
+        let believed = now.after(self.identity.skew_max);
+        let unsettled =
+            |key: &TicketKey| key.arrival.after(SETTLED_AFTER) > now && key.arrival <= believed;
+        if let Some(first) = candidates.iter().position(unsettled) {
+            candidates.truncate(first);
+        }
+    }
+
+    /// Whether this node is to ask the gate now.
+    fn has_word(&self, now: Micros, event: &Event, gate: &LocalGate, lease_wanted: u32) -> bool {
+        !gate.leased.is_empty()
+            || !gate.given_back.is_empty()
+            || gate.lease > 0
+            || lease_wanted > 0
+            || now.since(gate.answered_at) >= PERIOD_AWAY
+            || self.is_home(now, event.home_key)
+    }
+
+    /// The gate's answer; `None` when there was none in time.
+    pub fn advanced(&self, now: Micros, asking: Asking, answer: Option<Advanced>) {
+        let Asking {
+            request,
+            since,
+            event,
+        } = asking;
+        let policy = event.policy.load_full();
+        let mut writer = event.line.write();
+        let mut side = event.side.lock();
+        side.gate.asking = false;
+        let Some(answer) = answer else {
+            let due = now.after(PERIOD_RETRY);
+            side.gate.due = due;
+            drop(side);
+            drop(writer);
+            self.schedule.push(due, &event.id);
+            return;
+        };
+        self.note_store_clock(now, answer.now);
+        self.book(now, since, &request, &answer, &mut side);
+        // Turns are told on the store's clock; here they end on ours.
+        let ours = |until: Micros| now.after(until.since(answer.now));
+        let mut called = 0;
+        for turn in &answer.called {
+            called +=
+                u32::from(self.call(now, &event, &mut writer, &mut side, turn, ours(turn.until)));
+        }
+        for id in &answer.missed {
+            let Some(view) = event.line.find(id) else {
+                continue;
+            };
+            if matches!(view.state, State::Called { .. }) {
+                writer.miss(id, now.after(policy.late_grace));
+                side.gate.lent.remove(id);
+                self.record(now, &event, Kind::Missed, *id, self.clock.tick(now));
+            }
+        }
+        for id in &answer.entered {
+            let Some(view) = event.line.find(id) else {
+                continue;
+            };
+            if !view.state.is_gone() {
+                let key = TicketKey {
+                    arrival: view.time,
+                    id: *id,
+                };
+                self.remove(now, &event, &mut writer, &mut side, &key, Gone::Entered);
+            }
+        }
+        if called > 0 {
+            let departures = std::mem::take(&mut side.departures);
+            let measured = side.measured.get_or_insert_with(|| Measured::new(since));
+            measured.note(now, called, departures, true);
+        }
+        // A stale view was refused: ask again at once with what is known now.
+        if answer.stale && event.line.waiting() > 0 && self.is_home(now, event.home_key) {
+            side.gate.due = now;
+            drop(side);
+            drop(writer);
+            self.schedule.push(now, &event.id);
+        }
+    }
+
+    /// Takes over what the answer says of bucket, lease and version.
+    fn book(
+        &self,
+        now: Micros,
+        since: Micros,
+        request: &AdvanceRequest,
+        answer: &Advanced,
+        side: &mut Side,
+    ) {
+        let gate = &mut side.gate;
+        // Meanwhile the feed may have told of later versions; a gate that fell back lost some.
+        gate.version = if answer.version < request.version {
+            answer.version
+        } else {
+            answer.version.max(gate.version)
+        };
+        gate.answered_at = now;
+        gate.level = answer.level;
+        gate.level_at = now;
+        gate.active = answer.active;
+        gate.open_turns = answer.open_turns;
+        gate.given_back
+            .retain(|id| !request.given_back.contains(id));
+        for turn in &request.claims {
+            gate.leased.remove(&turn.id);
+        }
+        // What was given out of the lease since the request was made is not known to the gate yet.
+        let given = u32::try_from(gate.leased.len()).unwrap_or(u32::MAX);
+        gate.lease = answer.lease.saturating_sub(given);
+        gate.lease_until = since.after(LEASE_HELD);
+        let cap = request.policy.max_active;
+        gate.at_capacity = cap > 0 && answer.active.saturating_add(answer.open_turns) >= cap;
+    }
+
+    /// A ticket's turn has come. Answers whether that was news.
+    fn call(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        turn: &Turn,
+        until: Micros,
+    ) -> bool {
+        let Some(view) = event.line.find(&turn.id) else {
+            side.early.keep(Record {
+                kind: Kind::Called,
+                id: turn.id,
+                at: until,
+            });
+            return false;
+        };
+        match view.state {
+            State::Waiting | State::Returned | State::Missed { .. } => {
+                writer.call(&turn.id, until);
+                if let Some((promised, real)) = side.kept(now, &turn.id) {
+                    self.promises.note(promised, real);
+                }
+                true
+            }
+            State::Called { .. } => false,
+            // Left while the call was on its way.
+            State::Left | State::Expired => {
+                side.gate.given_back.push(turn.id);
+                false
+            }
+            State::Entered => false,
+        }
+    }
+
+    /// Open turns of an event, as its line has them; for tests and operators.
+    pub fn turn_of(&self, event: &EventId, id: &TicketId) -> Option<Micros> {
+        match self.event(event.as_str())?.line.find(id)?.state {
+            State::Called { until } => Some(until),
+            _ => None,
+        }
+    }
+}
