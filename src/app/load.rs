@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::model::{EventId, Gone, Micros, PolicyPatch, TicketId, TicketKey};
+use crate::journal::follow::Follower;
+use crate::journal::health::Health;
+use crate::model::{EventId, Gone, Kind, Micros, PolicyPatch, Record, TicketId, TicketKey};
 use crate::room::Room;
-use crate::store::{Chunk, Store, StoreError, Stored};
+use crate::store::{Chunk, Position, Store, StoreError, Stored};
 
 /// Tickets of one piece.
 const CHUNK: usize = 65_536;
@@ -17,8 +19,11 @@ const CHUNK: usize = 65_536;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// What was taken over.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Loaded {
+    /// Where each partition's feed ended before it was loaded, and when: following from there
+    /// misses nothing.
+    pub ends: Vec<(Micros, Position)>,
     /// Tickets in line.
     pub live: usize,
     /// Removals remembered.
@@ -46,6 +51,10 @@ pub async fn load(
     let now = || Micros(clock.now_micros());
     let started = now();
     let partitions = store.meta(room.journal().partitions()).await?.partitions;
+    let mut loaded = Loaded::default();
+    for partition in 0..partitions {
+        loaded.ends.push((now(), store.feed_end(partition).await?));
+    }
     for (event, patch) in store.policies().await? {
         apply(room, now(), &event, &patch);
     }
@@ -53,7 +62,6 @@ pub async fn load(
     for partition in 0..partitions {
         reading.spawn(read(Arc::clone(store), partition));
     }
-    let mut loaded = Loaded::default();
     let mut events: HashMap<EventId, Tickets> = HashMap::new();
     let mut told = started;
     while let Some(read) = reading.join_next().await {
@@ -94,9 +102,71 @@ pub async fn load(
         live,
         removed,
         gates,
+        ..
     } = loaded;
     tracing::info!(live, removed, gates, millis, "loaded");
     Ok(loaded)
+}
+
+/// What follows the other nodes' feeds into the room.
+pub fn follower(
+    room: &Arc<Room>,
+    store: &Arc<dyn Store>,
+    clock: &Clock,
+    health: &Arc<Health>,
+) -> Follower {
+    let (applied, lagging, reloaded) = (Arc::clone(room), Arc::clone(room), Arc::clone(room));
+    let (source, time) = (Arc::clone(store), clock.clone());
+    Follower {
+        store: Arc::clone(store),
+        clock: clock.clone(),
+        health: Arc::clone(health),
+        apply: Box::new(move |now, batch| {
+            applied.apply(now, batch);
+        }),
+        reload: Box::new(move |partition| {
+            let (room, store) = (Arc::clone(&reloaded), Arc::clone(&source));
+            let clock = time.clone();
+            Box::pin(async move { reload(&room, &store, &clock, partition).await })
+        }),
+        lag: Box::new(move |now, lag| lagging.set_feed_lag(now, lag)),
+    }
+}
+
+/// Loads one partition into a room in service, and what the gates hold: for a node whose feed was cut
+/// off behind it. Answers where to follow from.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn reload(
+    room: &Room,
+    store: &Arc<dyn Store>,
+    clock: &Clock,
+    partition: u16,
+) -> Result<Position, StoreError> {
+    let end = store.feed_end(partition).await?;
+    for chunk in read(Arc::clone(store), partition).await? {
+        for (event, tickets) in chunk.tickets {
+            let record = |ticket| match ticket {
+                Stored::Live { id, arrival: at } => Record {
+                    kind: Kind::Joined,
+                    id,
+                    at,
+                },
+                Stored::Removed { id, at, why } => Record {
+                    kind: why.kind(),
+                    id,
+                    at,
+                },
+            };
+            let records: Vec<_> = tickets.into_iter().map(record).collect();
+            room.reload(Micros(clock.now_micros()), &event, &records);
+        }
+    }
+    for gate in store.gates().await? {
+        room.restore_gate(Micros(clock.now_micros()), &gate);
+    }
+    Ok(end)
 }
 
 async fn read(store: Arc<dyn Store>, partition: u16) -> Result<Vec<Chunk>, StoreError> {

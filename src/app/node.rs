@@ -31,6 +31,8 @@ pub struct Node {
     store: Arc<dyn Store>,
     listeners: Vec<JoinHandle<Drained>>,
     turns: JoinHandle<()>,
+    /// In a fleet only.
+    follower: Option<JoinHandle<()>>,
     flusher: JoinHandle<usize>,
     stop_listening: watch::Sender<bool>,
     stop_turns: watch::Sender<bool>,
@@ -94,7 +96,7 @@ impl Node {
         ));
         let (stop_listening, stopped) = watch::channel(false);
         let (listeners, listen, admin) = listen(config, &shared, &stopped)?;
-        load::load(&room, &store, &clock).await?;
+        let loaded = load::load(&room, &store, &clock).await?;
         let (stop_flushing, drain) = watch::channel(false);
         let dumped = Arc::clone(&room);
         let flusher = Flusher {
@@ -102,6 +104,7 @@ impl Node {
             store: Arc::clone(&store),
             clock: clock.clone(),
             health: Arc::clone(&health),
+            in_fleet: config.fleet.size.get() > 1,
             dump: Box::new(move |lane| {
                 let mut all = Vec::new();
                 dumped.dump(lane, |event, records| all.push((event.clone(), records)));
@@ -109,6 +112,10 @@ impl Node {
             }),
         };
         let (stop_turns, stop) = watch::channel(false);
+        let follower = (config.fleet.size.get() > 1).then(|| {
+            let follower = load::follower(&room, &store, &clock, &health);
+            tokio::spawn(follower.run(loaded.ends, stop.clone()))
+        });
         let turns = turns::Turns {
             room: Arc::clone(&room),
             store: Arc::clone(&store),
@@ -128,6 +135,7 @@ impl Node {
             store,
             listeners,
             turns,
+            follower,
             flusher,
             stop_listening,
             stop_turns,
@@ -145,6 +153,9 @@ impl Node {
         }
         self.stop_turns.send_replace(true);
         let _ = self.turns.await;
+        if let Some(follower) = self.follower {
+            let _ = follower.await;
+        }
         self.stop_flushing.send_replace(true);
         let flushed = tokio::time::timeout(config.server.drain_timeout, self.flusher).await;
         let left = match flushed {

@@ -14,6 +14,11 @@ pub fn source(room: &Arc<Room>, effects: &Arc<StoreEffects>, clock: &Clock) -> S
     let (room, effects, clock) = (Arc::clone(room), Arc::clone(effects), clock.clone());
     Box::new(move || {
         let mut samples = of_node(&room, &effects, &clock);
+        samples.extend(room.peer_lags().into_iter().map(|(node, lag)| Sample {
+            metric: &metrics::PEER_LAG,
+            label: Some(("node", node.0.to_string())),
+            value: lag.as_secs_f64(),
+        }));
         for event in room.stats() {
             let name = event.event.to_string();
             let values = [
@@ -47,11 +52,14 @@ fn of_node(room: &Room, effects: &StoreEffects, clock: &Clock) -> Vec<Sample> {
         StoreHealth::Down => 0.0,
     };
     let (samples, promised, real, off) = room.promises().totals();
-    let age = room.journal().age(Micros(clock.now_micros()));
+    let now = Micros(clock.now_micros());
+    let age = room.journal().age(now);
     vec![
         plain(&metrics::JOURNAL_RECORDS, room.journal().depth() as f64),
         plain(&metrics::JOURNAL_AGE, age.as_secs_f64()),
         plain(&metrics::STORE_UP, up),
+        plain(&metrics::FEED_LAG, room.feed_lag(now).as_secs_f64()),
+        plain(&metrics::CLOCKS_OFF, room.clocks_off() as f64),
         plain(&metrics::CLOCK_JUMPS, clock.jumps_refused() as f64),
         plain(&metrics::TOKENS_FORGED, room.forged() as f64),
         plain(&metrics::ETA_SAMPLES, samples as f64),

@@ -16,6 +16,8 @@ use crate::store::{Position, Store, StoreError};
 /// A failed lane is tried again after this, doubling up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How long a node of a fleet is silent at most.
+pub const BEACON_EVERY: Duration = Duration::from_secs(1);
 /// Records of one batch when a partition is written anew.
 const REWRITE_RECORDS: usize = 4_096;
 
@@ -32,6 +34,9 @@ pub struct Flusher {
     pub clock: Clock,
     /// Told how the store answers.
     pub health: Arc<Health>,
+    /// Whether other nodes listen: then an empty batch tells them that this node is well when
+    /// nothing else did for [`BEACON_EVERY`].
+    pub in_fleet: bool,
     /// For a partition that lost records at the journal's bound.
     pub dump: Box<Dump>,
 }
@@ -46,6 +51,8 @@ impl std::fmt::Debug for Flusher {
 #[derive(Clone, Copy)]
 struct Lane {
     busy: bool,
+    /// What is on its way says only that this node is well: losing it loses nothing.
+    beacon: bool,
     failures: u32,
     retry_at: Option<Micros>,
 }
@@ -58,20 +65,22 @@ impl Flusher {
     pub async fn run(self, mut drain: watch::Receiver<bool>) -> usize {
         let lane = Lane {
             busy: false,
+            beacon: false,
             failures: 0,
             retry_at: None,
         };
         let mut lanes = vec![lane; usize::from(self.journal.partitions())];
         let mut flights = JoinSet::<Done>::new();
         let mut draining = *drain.borrow();
+        let mut spoken = Micros(0);
         loop {
             for number in 0..self.journal.partitions() {
-                self.start(number, &mut lanes, &mut flights, draining);
+                self.start(number, &mut lanes, &mut flights, draining, &mut spoken);
             }
             if draining && flights.is_empty() {
                 return self.journal.depth();
             }
-            let wait = self.wait(&lanes);
+            let wait = self.wait(&lanes, spoken);
             tokio::select! {
                 Some(done) = flights.join_next() => self.land(done, &mut lanes),
                 () = self.journal.woken() => {}
@@ -84,7 +93,14 @@ impl Flusher {
     }
 
     /// Sends what a lane has due, if anything.
-    fn start(&self, number: u16, lanes: &mut [Lane], flights: &mut JoinSet<Done>, draining: bool) {
+    fn start(
+        &self,
+        number: u16,
+        lanes: &mut [Lane],
+        flights: &mut JoinSet<Done>,
+        draining: bool,
+        spoken: &mut Micros,
+    ) {
         let lane = &mut lanes[usize::from(number)];
         if lane.busy {
             return;
@@ -92,14 +108,27 @@ impl Flusher {
         let now = Micros(self.clock.now_micros());
         let again = match lane.retry_at {
             Some(at) if draining || at > now => return,
-            Some(_) => self.journal.unacknowledged(number),
+            Some(_) => {
+                lane.retry_at = None;
+                self.journal.unacknowledged(number)
+            }
             None => None,
         };
         let next = again.or_else(|| self.journal.cut(number, now, now, draining));
         let rewrite = next.is_none() && self.journal.take_lost(number);
+        let silent = self.in_fleet
+            && !draining
+            && number == self.journal.own_lane()
+            && now.since(*spoken) >= BEACON_EVERY;
+        lane.beacon = next.is_none() && !rewrite && silent;
+        let next = match next {
+            None if lane.beacon => Some(self.journal.outside(number, now, Vec::new())),
+            other => other,
+        };
         if next.is_none() && !rewrite {
             return;
         }
+        *spoken = now;
         lane.busy = true;
         let store = Arc::clone(&self.store);
         if let Some(batch) = next {
@@ -150,6 +179,7 @@ impl Flusher {
                 self.health.answered(Micros(self.clock.now_micros()));
                 *lane = Lane {
                     busy: false,
+                    beacon: false,
                     failures: 0,
                     retry_at: None,
                 };
@@ -157,7 +187,7 @@ impl Flusher {
             }
             Err(error) => {
                 self.health.failed(&error);
-                if self.journal.unacknowledged(number).is_none() {
+                if self.journal.unacknowledged(number).is_none() && !lane.beacon {
                     self.journal.set_lost(number);
                 }
                 let wait = RETRY_MIN
@@ -170,12 +200,13 @@ impl Flusher {
     }
 
     /// How long until something is to be done, if nothing happens before.
-    fn wait(&self, lanes: &[Lane]) -> Option<Duration> {
-        let retry = lanes.iter().filter_map(|lane| lane.retry_at).min();
-        let next = match (retry, self.journal.due()) {
-            (Some(retry), Some(due)) => retry.min(due),
-            (retry, due) => retry.or(due)?,
-        };
+    fn wait(&self, lanes: &[Lane], spoken: Micros) -> Option<Duration> {
+        let retries = lanes.iter().filter_map(|lane| lane.retry_at);
+        // A lane that is busy or waits for its retry says so by itself.
+        let own = &lanes[usize::from(self.journal.own_lane())];
+        let free = self.in_fleet && !own.busy && own.retry_at.is_none();
+        let beacon = free.then(|| spoken.after(BEACON_EVERY));
+        let next = retries.chain(self.journal.due()).chain(beacon).min()?;
         // A lane that is due but waits for its retry must not make this spin.
         Some(
             next.since(Micros(self.clock.now_micros()))

@@ -100,6 +100,11 @@ impl Journal {
         self.lanes.len() as u16
     }
 
+    /// The lane in which this node says that it is well.
+    pub fn own_lane(&self) -> u16 {
+        self.node.0 % self.partitions()
+    }
+
     /// Whether a join may still be taken. Other records go on a little beyond the bound: they are
     /// what empties the line.
     ///

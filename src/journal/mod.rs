@@ -5,5 +5,6 @@
 //! carries them to the store.
 
 pub mod flush;
+pub mod follow;
 pub mod health;
 pub mod lane;

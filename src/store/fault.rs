@@ -179,6 +179,10 @@ impl<S: Store> Store for Faulty<S> {
         })
     }
 
+    fn generation(&self) -> u64 {
+        self.store.generation()
+    }
+
     fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk> {
         self.run(Call::Load, move |store| store.load(partition, from, limit))
     }

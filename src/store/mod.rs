@@ -208,6 +208,12 @@ pub trait Store: Send + Sync + 'static {
         })
     }
 
+    /// Changes whenever acknowledged writes may have been lost: after a reconnect, a failover, a
+    /// change of topology. Whoever wrote lately writes again then, whoever reads goes back a little.
+    fn generation(&self) -> u64 {
+        0
+    }
+
     /// What a partition holds, in pieces of about `limit` tickets.
     fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk>;
 

@@ -88,6 +88,10 @@ metrics! {
         "1 while the store answers, 0.5 while it is degraded, 0 while it is down";
     FEED_LAG = "tidegate_feed_lag_seconds", Gauge, "seconds", [],
         "How far behind the other nodes this node's view is";
+    PEER_LAG = "tidegate_peer_lag_seconds", Gauge, "seconds", ["node"],
+        "How old the last batch of another node was when it was heard, by node";
+    CLOCKS_OFF = "tidegate_clocks_off", Counter, "batches", [],
+        "Batches of nodes whose clock is ahead by more than max_clock_skew";
     CLOCK_JUMPS = "tidegate_clock_jumps_refused", Counter, "jumps", [],
         "Readings of the wall clock that were refused as jumps";
     LINE_WAITING = "tidegate_line_waiting", Gauge, "tickets", ["event"],
