@@ -64,7 +64,8 @@ async fn pass(mut client: TcpStream, nodes: &[SocketAddr], turn: &AtomicUsize) -
         let mut answer = None;
         for n in 0..nodes.len() {
             let node = (first + n) % nodes.len();
-            if let Ok(Ok(got)) = timeout(PATIENCE, ask(&mut open[node], nodes[node], &request)).await
+            if let Ok(Ok(got)) =
+                timeout(PATIENCE, ask(&mut open[node], nodes[node], &request)).await
             {
                 answer = Some(got);
                 break;
@@ -110,7 +111,11 @@ async fn message(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Result<Option<
         }
         if stream.read_buf(unread).await? == 0 {
             let clean = unread.is_empty();
-            return if clean { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
+            return if clean {
+                Ok(None)
+            } else {
+                Err(ErrorKind::UnexpectedEof.into())
+            };
         }
     }
 }
@@ -126,8 +131,9 @@ fn length(head: &[u8]) -> Result<usize> {
     let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     match length {
         None => Ok(0),
-        Some((_, value)) => {
-            value.trim().parse().map_err(|_| Error::from(ErrorKind::InvalidData))
-        }
+        Some((_, value)) => value
+            .trim()
+            .parse()
+            .map_err(|_| Error::from(ErrorKind::InvalidData)),
     }
 }

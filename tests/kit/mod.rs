@@ -1,5 +1,6 @@
 //! What a black-box test needs: the real binary as a child process, and a small HTTP client.
 
+pub mod balancer;
 pub mod client;
 pub mod cluster;
 pub mod process;
