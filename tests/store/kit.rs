@@ -35,6 +35,10 @@ impl Clock {
         self.0.fetch_add(micros, Ordering::Relaxed);
     }
 
+    pub fn set(&self, micros: u64) {
+        self.0.store(micros, Ordering::Relaxed);
+    }
+
     pub fn as_store_clock(&self) -> StoreClock {
         let clock = self.clone();
         Arc::new(move || Micros(clock.0.load(Ordering::Relaxed)))

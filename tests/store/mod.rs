@@ -5,6 +5,7 @@ mod fault;
 mod feeds;
 mod gates;
 mod kit;
+mod redis;
 mod tickets;
 
 macro_rules! cases {

@@ -122,7 +122,9 @@ local function refill()
   local elapsed = math.max(now - bucket.filled_at, 0)
   local gained, accounted = 0, elapsed
   if bucket.rate > 0 then
-    gained = math.min(math.floor(bucket.rate * elapsed), 9223372036854775807)
+    local paid = bucket.rate * elapsed
+    -- No time pays nothing at any rate: infinity times 0 is not a number.
+    gained = paid == paid and math.min(math.floor(paid), 9223372036854775807) or 0
     accounted = math.min(math.ceil(gained / bucket.rate), elapsed)
   end
   local first = bucket.filled_at == 0

@@ -1,0 +1,3 @@
+//! What only the store on Redis has.
+
+mod rules;
