@@ -7,6 +7,7 @@
 
 mod apart;
 mod api;
+mod fleet;
 mod kit;
 mod process;
 mod room;

@@ -135,7 +135,7 @@ impl Room {
         Tally::add(&event.tally.joined);
         let found = Found::of(Arc::clone(event), &id, now).ok_or_else(|| full("the line"))?;
         let standing = self.standing(now, &found);
-        let told = Self::told(&policy, now, &standing);
+        let told = self.told(&policy, now, &standing);
         if let Some(key) = key {
             self.recent.tell(key, told);
         }
@@ -181,7 +181,7 @@ impl Room {
         let standing = self.standing(now, &found);
         let told = found
             .told
-            .or_else(|| Self::told(&event.policy.load(), now, &standing));
+            .or_else(|| self.told(&event.policy.load(), now, &standing));
         let commit = Commit {
             lane: id.partition(self.journal.partitions()),
             seq: 0,
@@ -245,7 +245,16 @@ impl Room {
     }
 
     /// What a join's answer tells of the place, for the token to hold us to; nothing before a draw.
-    fn told(policy: &Policy, now: Micros, standing: &super::answer::Standing) -> Option<u32> {
+    fn told(
+        &self,
+        policy: &Policy,
+        now: Micros,
+        standing: &super::answer::Standing,
+    ) -> Option<u32> {
+        if self.is_alone() {
+            // Nothing is on its way from anywhere, and a replay is the same token to the letter.
+            return None;
+        }
         let told = u32::try_from(standing.position).ok();
         told.filter(|_| !Event::is_before_draw(policy, now))
     }

@@ -89,8 +89,10 @@ impl Room {
             None => None,
         };
         let mut found = match found {
-            Some(found) => found,
-            None => self.put_back(now, &claims)?,
+            // The token may know of an earlier arrival than this node: that of a join that was lost
+            // in a crash and asked for again. The earliest counts.
+            Some(found) if found.state.is_gone() || found.time <= claims.arrival => found,
+            _ => self.put_back(now, &claims)?,
         };
         found.told = claims.told;
         if !self.is_alone() {

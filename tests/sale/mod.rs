@@ -12,8 +12,8 @@ mod visitor;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -39,7 +39,12 @@ const ENTERED_AT_KILL_PERCENT: usize = 35;
 const CLOSES_US: u64 = 200 * plan::SECOND;
 
 /// One sale at a time: each is sized for the whole machine.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Waits for the machine, and keeps it for as long as the guard lives.
+pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
+}
 
 #[test]
 fn a_sale_goes_through() {
@@ -53,13 +58,15 @@ fn a_sale_survives_a_kill_in_the_middle() {
 
 /// Runs one sale and checks it.
 fn hold(name: &str, kill: bool) {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build();
     let runtime = runtime.expect("the system has threads");
-    let (report, wrong) = runtime.block_on(sale(name, kill));
+    let (report, wrong) = runtime.block_on(async {
+        let _alone = alone().await;
+        sale(name, kill).await
+    });
     println!("{report}");
     assert_eq!(wrong, 0, "{report}");
 }
