@@ -55,9 +55,12 @@ pub enum RunError {
         /// Why not.
         source: std::io::Error,
     },
-    /// Not in this version.
-    #[error("store.kind = \"redis\" is not served by this version; use \"embedded\"")]
-    NoRedis,
+    /// The certificate authorities of Redis cannot be read.
+    #[error("redis.ca cannot be read: {0}")]
+    RedisCa(std::io::Error),
+    /// Keys that a node makes for itself are of no use to others.
+    #[error("a redis store needs keys that all nodes share: set [keys]")]
+    NoKeys,
 }
 
 /// Runs until `SIGTERM` or `SIGINT`. `sources` are where `config` came from, for reloads.
@@ -76,7 +79,7 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
         );
     }
     let clock = Clock::real(config.fleet.max_clock_skew);
-    let (store, keys) = parts::store_and_keys(&config, &clock)?;
+    let (store, keys) = parts::store_and_keys(&config, &clock).await?;
     let watch = Watch::new(sources, Arc::clone(&config))?;
     let changes = watch.subscribe();
     let watching = tokio::spawn(watch.run(std::future::pending()));
