@@ -7,7 +7,7 @@
 
 mod apart;
 mod api;
-mod fleet;
+mod live;
 mod kit;
 mod process;
 mod room;
