@@ -7,8 +7,9 @@
 
 mod apart;
 mod api;
-mod live;
+mod fleet;
 mod kit;
+mod live;
 mod process;
 mod room;
 mod sale;

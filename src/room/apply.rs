@@ -279,7 +279,9 @@ impl Room {
         if view.is_some_and(|view| view.state == State::Entered) {
             return;
         }
-        let at = view.map_or(record.at, |view| record.at.max(view.time));
+        // Of one that is not known yet the arrival may be stamped later, by a clock that is ahead.
+        let late = record.at.after(self.identity.skew_max);
+        let at = view.map_or(late, |view| late.max(view.time));
         writer.remove(&record.id, at, reason(Gone::Entered));
         side.forget(&record.id);
         side.early.take(&record.id);
@@ -366,7 +368,10 @@ impl Room {
                 side.returned_until = now.after(super::tick::REASON_TOLD);
                 false
             }
-            (Kind::Returned, State::Missed { until }) if grace(at).after(SLACK) >= until => {
+            // Gates see a lapse later than nodes do, but not by a whole turn.
+            (Kind::Returned, State::Missed { until })
+                if grace(at).after(policy.ready_ttl) > until =>
+            {
                 writer.give_back(&id);
                 side.returned_until = now.after(super::tick::REASON_TOLD);
                 false

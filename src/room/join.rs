@@ -123,6 +123,8 @@ impl Room {
         }
         let (lane, seq) = self.record(now, event, Kind::Joined, id, arrival);
         side.joined_at = now;
+        side.joins.note(now);
+        let unheard = side.joins.unheard(self.identity.fleet.saturating_sub(1));
         if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, id) {
             writer.call(&id, turn.until);
             if !self.is_alone() && policy.order != Order::Passthrough {
@@ -134,7 +136,12 @@ impl Room {
         drop(writer);
         Tally::add(&event.tally.joined);
         let found = Found::of(Arc::clone(event), &id, now).ok_or_else(|| full("the line"))?;
-        let standing = self.standing(now, &found);
+        let mut standing = self.standing(now, &found);
+        if found.state == State::Waiting && !self.is_alone() {
+            // Others may have joined elsewhere before: better a place that falls than one that rises.
+            standing.position += unheard;
+            standing.total_waiting = standing.total_waiting.max(standing.position);
+        }
         let told = self.told(&policy, now, &standing);
         if let Some(key) = key {
             self.recent.tell(key, told);

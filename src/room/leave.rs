@@ -142,8 +142,8 @@ impl Room {
         writer: &mut LineWriter<'_>,
         side: &mut Side,
     ) {
-        // In a fleet nobody may come back unheard.
-        if !self.is_alone() && (self.is_degraded() || !self.is_fresh(now)) {
+        // In a fleet nobody may come back unheard: the grace counts while all nodes are heard.
+        if !self.is_alone() && !self.hears_all(now, event.policy.load().leave_grace) {
             return;
         }
         while let Some(id) = side.leaving.pop(now) {

@@ -37,6 +37,7 @@ use crate::model::pass::PassKeys;
 use crate::model::token::TicketKeys;
 use crate::model::{EventId, Hlc, Micros, NodeId, Policy};
 
+pub use apply::GATE_EPOCH;
 pub use event::Event;
 pub use operate::Promises;
 pub use status::{Found, Repeat};

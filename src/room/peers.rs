@@ -152,6 +152,7 @@ impl Room {
         }
         let deaf = self.is_degraded()
             || !self.is_fresh(now)
+            || self.journal.age(now) > self.identity.lag_max
             || self.peers.misses_somebody(now, self.identity.node);
         if deaf {
             self.peers.deaf_at.fetch_max(now.0, Ordering::Relaxed);

@@ -32,18 +32,21 @@ const SETTLED_AFTER: Duration = Duration::from_millis(100);
 const PERIOD_AWAY: Duration = Duration::from_secs(5);
 
 impl Room {
-    /// How long until the next turn can be given: when the bucket holds one, and not sooner than
-    /// half a burst gathers, within bounds.
+    /// How long until the next turns can be given: when the bucket holds one, or half a burst if
+    /// that is more, within bounds.
     pub(super) fn period(now: Micros, policy: &Policy, side: &Side) -> Duration {
         if policy.rate <= 0.0 || policy.paused {
             return PERIOD_MAX;
         }
         let level = Self::level(now, policy, side);
-        let whole = (1e6 - level).max(0.0) / policy.rate;
-        let half_burst = f64::from(policy.burst) * 0.5e6 / policy.rate;
-        let micros = whole
-            .max(half_burst.min(PERIOD_MAX.as_micros() as f64))
-            .ceil();
+        let enough = (f64::from(policy.burst) * 0.5e6).max(1e6);
+        // With enough and nobody called, there is something else to wait for.
+        let missing = if level < enough {
+            enough - level
+        } else {
+            enough
+        };
+        let micros = (missing / policy.rate).ceil();
         Duration::from_micros(micros as u64).clamp(PERIOD_MIN, PERIOD_MAX)
     }
 
@@ -261,6 +264,8 @@ impl Room {
             return false;
         };
         match view.state {
+            // The old turn, which the gate keeps a moment longer than its owner was told.
+            State::Returned | State::Missed { .. } if until <= now => false,
             State::Waiting | State::Returned | State::Missed { .. } => {
                 writer.call(&turn.id, until);
                 if let Some((promised, real)) = side.kept(now, &turn.id) {
@@ -276,6 +281,16 @@ impl Room {
             }
             State::Entered => false,
         }
+    }
+
+    /// How many are before a token's ticket in line, itself included, as this node's memory has them:
+    /// what all nodes and the store agree on at rest. What is told may be less, see I5. `None` for
+    /// one that does not wait.
+    pub fn rank(&self, token: &str) -> Option<u64> {
+        let mut buffer = crate::model::token::buffer();
+        let claims = self.ticket_keys.verify(token, &mut buffer)?;
+        let event = self.event(claims.event)?;
+        event.line.place(&event.line.find(&claims.id)?)
     }
 
     /// Open turns of an event, as its line has them; for tests and operators.

@@ -1,0 +1,321 @@
+//! Several rooms over one store, in virtual time, on one thread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use tidegate::journal::follow::{Next, READ_MAX, Reader};
+use tidegate::journal::lane::{Journal, Limits};
+use tidegate::model::gate::Entry;
+use tidegate::model::pass::PassKeys;
+use tidegate::model::token::TicketKeys;
+use tidegate::model::{EventId, Kind, Micros, NodeId, Policy, Record, TicketKey};
+use tidegate::room::answer::{
+    Admission, EnterRefusal, EnterStep, Join, Joined, Standing, TokenRefusal,
+};
+use tidegate::room::{Identity, Room};
+use tidegate::store::Stored;
+
+use super::store::{PARTITIONS, SimStore};
+use crate::room::house::{START, event, settings};
+
+pub const STEP: Duration = Duration::from_millis(10);
+const SECOND: Duration = Duration::from_secs(1);
+
+pub struct Node {
+    pub id: NodeId,
+    pub room: Arc<Room>,
+    pub journal: Arc<Journal>,
+    readers: Vec<Reader>,
+    generation: u64,
+    spoken: Micros,
+    /// Its clock is this far from the store's, in microseconds.
+    pub skew: i64,
+    /// The store cannot be reached from here.
+    pub cut: bool,
+    /// What is written on a feed is seen this much later.
+    pub delay: Duration,
+    failing_since: Option<Micros>,
+}
+
+pub struct Fleet {
+    pub store: SimStore,
+    /// `None` while a node is down.
+    pub nodes: Vec<Option<Node>>,
+    pub now: Micros,
+    pub policy: Policy,
+    pub random: StdRng,
+    /// Of the store's answers to nodes, this share in a thousand is lost after it was done.
+    pub lost_per_mille: u32,
+    /// Passes granted, by ticket.
+    pub granted: BTreeMap<tidegate::model::TicketId, Vec<Micros>>,
+}
+
+impl Node {
+    pub fn now(&self, world: Micros) -> Micros {
+        Micros(world.0.saturating_add_signed(self.skew))
+    }
+}
+
+impl Fleet {
+    pub fn new(size: u16, policy: Policy, seed: u64) -> Self {
+        let mut fleet = Self {
+            store: SimStore::new(START),
+            nodes: (0..size).map(|_| None).collect(),
+            now: START,
+            policy,
+            random: StdRng::seed_from_u64(seed),
+            lost_per_mille: 0,
+            granted: BTreeMap::new(),
+        };
+        for node in 0..size {
+            fleet.start(node, 0);
+        }
+        fleet
+    }
+
+    /// Starts a node: loads what the store holds, and follows from there.
+    pub fn start(&mut self, number: u16, skew: i64) {
+        let limits = Limits {
+            records_max: 1_000_000,
+            batch_records: 64,
+            batch_bytes: 1 << 20,
+            flush_interval: STEP,
+        };
+        let now = Micros(self.now.0.saturating_add_signed(skew));
+        let epoch = (now.0 / 1_000_000) as u32;
+        let journal = Arc::new(Journal::new(PARTITIONS, NodeId(number), epoch, limits));
+        let key = vec![("k1".to_owned(), [7; 32])];
+        let keys = (
+            TicketKeys::new("k1", &key).unwrap(),
+            PassKeys::new("k1", &key).unwrap(),
+        );
+        let identity = Identity {
+            node: NodeId(number),
+            fleet: self.nodes.len() as u16,
+            epoch,
+            events_max: 100,
+            skew_max: SECOND,
+            lag_max: Duration::from_millis(500),
+        };
+        let room = Room::new(
+            now,
+            identity,
+            settings(self.policy.clone()),
+            keys,
+            Arc::clone(&journal),
+        );
+        let mut readers = Vec::new();
+        for partition in 0..PARTITIONS {
+            readers.push(Reader::new(now, self.store.feed_end(partition)));
+            for (event, tickets) in self.store.load(partition) {
+                for ticket in tickets {
+                    match ticket {
+                        Stored::Live { id, arrival } => {
+                            room.restore_live(now, &event, &[TicketKey { arrival, id }]);
+                        }
+                        Stored::Removed { id, at, why } => {
+                            room.restore_removed(now, &event, &[(id, at, why)]);
+                        }
+                    }
+                }
+            }
+        }
+        for gate in self.store.gates() {
+            room.restore_gate(now, &gate);
+        }
+        room.set_loaded(true);
+        self.nodes[usize::from(number)] = Some(Node {
+            id: NodeId(number),
+            room: Arc::new(room),
+            journal,
+            readers,
+            generation: self.store.generation,
+            spoken: Micros(0),
+            skew,
+            cut: false,
+            delay: Duration::ZERO,
+            failing_since: None,
+        });
+    }
+
+    /// Moves time on.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.now = self.now.after(STEP).min(end);
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        self.store.now = self.now;
+        for number in 0..self.nodes.len() {
+            let Some(mut node) = self.nodes[number].take() else {
+                continue;
+            };
+            self.drive(&mut node);
+            self.nodes[number] = Some(node);
+        }
+    }
+
+    fn drive(&mut self, node: &mut Node) {
+        let now = node.now(self.now);
+        if node.cut {
+            let since = *node.failing_since.get_or_insert(now);
+            if now.since(since) > 5 * SECOND {
+                node.room.set_degraded(true);
+            }
+        } else {
+            node.failing_since = None;
+            node.room.set_degraded(false);
+            if node.generation != self.store.generation {
+                node.generation = self.store.generation;
+                for reader in &mut node.readers {
+                    reader.rewind();
+                }
+            }
+            self.flush(node, now);
+            self.follow(node, now);
+        }
+        let known = node.readers.iter().map(Reader::known_until).min().unwrap();
+        node.room.set_feed_lag(now, now.since(known));
+        let mut asking = Vec::new();
+        node.room.tick(now, &mut asking);
+        for ask in asking {
+            let answer = (!node.cut).then(|| self.store.advance(&ask.request));
+            let heard = answer.filter(|_| !self.is_lost());
+            node.room.advanced(now, ask, heard);
+        }
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.random.random_range(0..1000) < self.lost_per_mille
+    }
+
+    fn flush(&mut self, node: &mut Node, now: Micros) {
+        for lane in 0..PARTITIONS {
+            let again = node.journal.unacknowledged(lane);
+            let batch = again.or_else(|| node.journal.cut(lane, now, now, false));
+            if let Some(batch) = batch {
+                node.spoken = now;
+                self.store.append(lane, batch);
+                if !self.is_lost() {
+                    node.journal.acknowledge(lane);
+                }
+            }
+        }
+        if now.since(node.spoken) >= SECOND {
+            node.spoken = now;
+            let lane = node.journal.own_lane();
+            let beacon = node.journal.outside(lane, now, Vec::new());
+            self.store.append(lane, beacon);
+        }
+    }
+
+    fn follow(&mut self, node: &mut Node, now: Micros) {
+        let hidden = Micros(self.now.0 - node.delay.as_micros() as u64);
+        for (partition, reader) in (0..).zip(&mut node.readers) {
+            // Behind a delay, what is known is as old as the delay.
+            let asked = Micros(now.0 - node.delay.as_micros() as u64);
+            let feed = self
+                .store
+                .follow(partition, reader.position(), READ_MAX, hidden);
+            for (_, batch) in &feed.batches {
+                node.room.apply(now, batch);
+            }
+            if reader.take(asked, &feed, READ_MAX) == Next::Reload {
+                reader.reset(now, self.store.feed_end(partition));
+                for (event, tickets) in self.store.load(partition) {
+                    let records: Vec<_> = tickets.into_iter().map(record).collect();
+                    node.room.reload(now, &event, &records);
+                }
+                for gate in self.store.gates() {
+                    node.room.restore_gate(now, &gate);
+                }
+            }
+        }
+    }
+
+    // What visitors do.
+
+    pub fn node(&self, number: u16) -> &Node {
+        self.nodes[usize::from(number)].as_ref().expect("it is up")
+    }
+
+    pub fn node_mut(&mut self, number: u16) -> &mut Node {
+        self.nodes[usize::from(number)].as_mut().expect("it is up")
+    }
+
+    pub fn join(&self, number: u16, name: &str) -> Joined {
+        self.join_with(number, name, None)
+    }
+
+    pub fn join_with(&self, number: u16, name: &str, key: Option<&str>) -> Joined {
+        let node = self.node(number);
+        let ask = Join {
+            event: name,
+            key,
+            user: None,
+        };
+        node.room.join(node.now(self.now), &ask).unwrap()
+    }
+
+    pub fn status(&self, number: u16, token: &str) -> Result<Standing, TokenRefusal> {
+        let node = self.node(number);
+        let now = node.now(self.now);
+        node.room
+            .look(now, token)
+            .map(|found| node.room.standing(now, &found))
+    }
+
+    pub fn place(&self, number: u16, token: &str) -> u64 {
+        self.status(number, token).unwrap().position
+    }
+
+    pub fn enter(&mut self, number: u16, token: &str) -> Result<Admission, EnterRefusal> {
+        let node = self.node(number);
+        let (now, cut) = (node.now(self.now), node.cut);
+        let room = Arc::clone(&node.room);
+        let EnterStep::Ask(request) = room.enter(now, token)?;
+        if cut {
+            return Err(room.enter_failed(now, &request));
+        }
+        let entry = self.store.enter(&request);
+        if matches!(entry, Entry::Granted { .. }) {
+            self.granted.entry(request.id).or_default().push(self.now);
+        }
+        if self.is_lost() {
+            return Err(room.enter_failed(now, &request));
+        }
+        room.entered(now, &request, entry)
+    }
+
+    /// The ranks of a token's ticket on every node that is up; 0 where it does not wait.
+    pub fn places(&self, token: &str) -> Vec<u64> {
+        let up = self.nodes.iter().flatten();
+        up.map(|node| node.room.rank(token).unwrap_or(0)).collect()
+    }
+}
+
+pub fn record(ticket: Stored) -> Record {
+    match ticket {
+        Stored::Live { id, arrival: at } => Record {
+            kind: Kind::Joined,
+            id,
+            at,
+        },
+        Stored::Removed { id, at, why } => Record {
+            kind: why.kind(),
+            id,
+            at,
+        },
+    }
+}
+
+pub fn sale() -> EventId {
+    event("sale")
+}
