@@ -24,7 +24,7 @@ lint: ## format, clippy, dependencies, documentation; warnings are errors
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	.ci/dependencies
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 fmt: ## format the sources
 	cargo fmt

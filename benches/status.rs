@@ -18,7 +18,7 @@ use tidegate::room::{Identity, Room, Settings};
 
 const START: Micros = Micros(1_800_000_000_000_000);
 const TARGET_NS: f64 = 600.0;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 fn room(tickets: usize) -> Room {
     let limits = Limits {
@@ -62,8 +62,8 @@ fn empty_journal(room: &Room) {
     }
 }
 
-/// The median of some rounds over all tokens, in nanoseconds each.
-fn measure(tokens: &[String], mut each: impl FnMut(&str, Micros)) -> f64 {
+/// The median and the best of some rounds over all tokens, in nanoseconds each.
+fn measure(tokens: &[String], mut each: impl FnMut(&str, Micros)) -> (f64, f64) {
     let mut rounds: Vec<f64> = (0..ROUNDS as u64)
         .map(|round| {
             let now = START.after(Duration::from_secs(60 * (round + 1)));
@@ -75,7 +75,7 @@ fn measure(tokens: &[String], mut each: impl FnMut(&str, Micros)) -> f64 {
         })
         .collect();
     rounds.sort_by(f64::total_cmp);
-    rounds[ROUNDS / 2]
+    (rounds[ROUNDS / 2], rounds[0])
 }
 
 fn main() {
@@ -104,6 +104,12 @@ fn main() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         tokens.swap(n, (seed >> 33) as usize % (n + 1));
     }
+    // A real token comes hot from the socket: these lie in memory in the order of the polls, so that
+    // only the ticket is cold.
+    let tokens: Vec<String> = tokens
+        .iter()
+        .map(|token| token.as_str().to_owned())
+        .collect();
     let asked = &tokens[..tokens.len().min(1_000_000)];
     let key = vec![("k1".to_owned(), [7; 32])];
     let keys = TicketKeys::new("k1", &key).expect("a key");
@@ -123,11 +129,19 @@ fn main() {
     });
     println!("status decision at {tickets} waiting, unique tokens in random order, ns each");
     println!("  {:<44} {join:>8.0}", "join (the whole room side of it)");
-    println!("  {:<44} {verify:>8.0}", "verify the token");
-    println!("  {:<44} {look:>8.0}", "verify, find, rank");
-    let verdict = if whole <= TARGET_NS { "met" } else { "MISSED" };
+    for (what, (median, best)) in [
+        ("verify the token", verify),
+        ("verify, find, rank", look),
+        ("verify, find, rank, render", whole),
+    ] {
+        println!("  {what:<44} {median:>8.0} ({best:.0})");
+    }
+    let verdict = if whole.0 <= TARGET_NS {
+        "met"
+    } else {
+        "MISSED"
+    };
     println!(
-        "  {:<44} {whole:>8.0}   target ≤ {TARGET_NS} at 1 million: {verdict}",
-        "verify, find, rank, render"
+        "  medians (best of {ROUNDS}); target ≤ {TARGET_NS} for the whole at 1 million: {verdict}"
     );
 }

@@ -5,9 +5,11 @@
     reason = "a test measures and looks about from outside"
 )]
 
+mod apart;
 mod api;
 mod fleet;
 mod kit;
+mod live;
 mod process;
 mod room;
 mod sale;

@@ -2,10 +2,11 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::RunError;
 use crate::clock::Clock;
-use crate::config::{Ack, Config, Fsync, KeySet, Origins, Secret, StoreKind};
+use crate::config::{Ack, Config, Fsync, KeySet, Origins, RedisMode, Secret, StoreKind};
 use crate::http;
 use crate::journal::lane::Limits;
 use crate::model::Micros;
@@ -13,6 +14,7 @@ use crate::model::pass::PassKeys;
 use crate::model::token::TicketKeys;
 use crate::room::Settings;
 use crate::store::embedded::{self, Embedded};
+use crate::store::redis::{self, Redis};
 use crate::store::{Store, StoreClock};
 
 /// Partitions of a store that is used for the first time.
@@ -27,7 +29,10 @@ const DEV_KEY: &str = "dev";
 pub type Keys = (TicketKeys, PassKeys);
 
 /// The store, and keys to go with it.
-pub fn store_and_keys(config: &Config, clock: &Clock) -> Result<(Arc<dyn Store>, Keys), RunError> {
+pub async fn store_and_keys(
+    config: &Config,
+    clock: &Clock,
+) -> Result<(Arc<dyn Store>, Keys), RunError> {
     match config.store.kind {
         StoreKind::Embedded => {
             let store = Embedded::open(&config.store.path, settings(config), store_clock(clock))?;
@@ -37,7 +42,12 @@ pub fn store_and_keys(config: &Config, clock: &Clock) -> Result<(Arc<dyn Store>,
             };
             Ok((Arc::new(store), keys))
         }
-        StoreKind::Redis => Err(RunError::NoRedis),
+        StoreKind::Redis => {
+            let keys = given(config.keys.as_ref().ok_or(RunError::NoKeys)?)?;
+            let store = Redis::open(redis_settings(config)?).await?;
+            tracing::info!(cluster = store.is_cluster(), "connected to redis");
+            Ok((Arc::new(store), keys))
+        }
     }
 }
 
@@ -46,8 +56,37 @@ fn store_clock(clock: &Clock) -> StoreClock {
     Arc::new(move || Micros(clock.now_micros()))
 }
 
-fn settings(config: &Config) -> embedded::Settings {
+/// Removals are remembered for the longest that any event's tickets live.
+fn keep_removed(config: &Config) -> Duration {
     let ttls = config.event.values().map(|policy| policy.ticket_ttl);
+    let longest = ttls.chain([config.defaults.ticket_ttl]).max();
+    longest.unwrap_or_default()
+}
+
+fn redis_settings(config: &Config) -> Result<redis::Settings, RunError> {
+    let from = &config.redis;
+    let addresses = from.urls.iter().map(|url| redis::Address {
+        host: url.host.clone(),
+        port: url.port,
+    });
+    Ok(redis::Settings {
+        addresses: addresses.collect(),
+        // All are, or none is.
+        tls: from.urls.iter().any(|url| url.tls),
+        ca: from.ca_pem().map_err(RunError::RedisCa)?,
+        mode: match from.mode {
+            RedisMode::Auto => redis::Mode::Auto,
+            RedisMode::Cluster => redis::Mode::Cluster,
+            RedisMode::Single => redis::Mode::Single,
+        },
+        user: from.user.clone(),
+        password: from.password.as_ref().map(|secret| secret.reveal().clone()),
+        keep_removed: keep_removed(config),
+        ..redis::Settings::default()
+    })
+}
+
+fn settings(config: &Config) -> embedded::Settings {
     embedded::Settings {
         fsync: match config.store.fsync {
             Fsync::Always => embedded::Fsync::Always,
@@ -55,10 +94,7 @@ fn settings(config: &Config) -> embedded::Settings {
             Fsync::Never => embedded::Fsync::Never,
         },
         fsync_interval: config.store.fsync_interval,
-        keep_removed: ttls
-            .chain([config.defaults.ticket_ttl])
-            .max()
-            .unwrap_or_default(),
+        keep_removed: keep_removed(config),
         ..embedded::Settings::default()
     }
 }

@@ -112,6 +112,16 @@ pub struct Redis {
     pub ca: Option<PathBuf>,
 }
 
+impl Redis {
+    /// What the file of certificate authorities says, if one is named.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn ca_pem(&self) -> std::io::Result<Option<Vec<u8>>> {
+        self.ca.as_ref().map(std::fs::read).transpose()
+    }
+}
+
 /// One Redis node's address. Written `redis://host:port` or, for TLS, `rediss://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisUrl {

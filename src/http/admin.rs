@@ -56,7 +56,7 @@ pub(super) fn health(shared: &Shared) -> Reply {
             "ready": shared.room.is_loaded() && !shared.is_draining(),
             "draining": shared.is_draining(),
             "dependencies": {"store": shared.effects.health().as_str()},
-            "connections": shared.metrics.connections(),
+            "connections": shared.metrics.connections.get(),
             "events": shared.room.stats().len(),
         }),
     )

@@ -19,6 +19,7 @@ use super::server::Face;
 use super::service::Service;
 use super::sweep::{Registry, Seat};
 use super::wire::{Phase, Pokes, Wire};
+use crate::telemetry::metrics::Metrics;
 
 /// How long a client may take to notice that an answer was the last one.
 const LINGER: Duration = Duration::from_secs(2);
@@ -71,8 +72,9 @@ pub(super) async fn run(conn: Conn, listener: Arc<Listener>) {
         wire,
         seat: _seat,
     } = conn;
-    let _count = Counted::new(&listener.shared);
-    while poll_fn(|cx| parked(&mut io, &wire, cx)).await {
+    let metrics = &listener.shared.metrics;
+    let _open = metrics.connections.hold();
+    while rest(&mut io, &wire, metrics).await {
         let service = Service {
             shared: Arc::clone(&listener.shared),
             face: listener.face,
@@ -94,12 +96,12 @@ pub(super) async fn run(conn: Conn, listener: Arc<Listener>) {
                     .err()
                     .and_then(|error| unanswered(&error, &io, &wire));
                 if io.refused || why.is_some() {
-                    listener.shared.metrics.unparsable.inc();
+                    metrics.unparsable.inc();
                 }
                 return close(io, &wire, why, slow || why.is_some()).await;
             }
             End::Expired(Phase::Head) => {
-                listener.shared.metrics.unparsable.inc();
+                metrics.unparsable.inc();
                 return close(io, &wire, Some(Unparsable::TooSlow), true).await;
             }
             End::Expired(_) | End::Cut => return,
@@ -108,6 +110,11 @@ pub(super) async fn run(conn: Conn, listener: Arc<Listener>) {
 }
 
 /// Waits, without a buffer, until there is something to read. `false`: the connection is over.
+async fn rest(io: &mut Io, wire: &Wire, metrics: &Metrics) -> bool {
+    let _parked = metrics.connections_parked.hold();
+    poll_fn(|cx| parked(io, wire, cx)).await
+}
+
 fn parked(io: &mut Io, wire: &Wire, cx: &mut Context<'_>) -> Poll<bool> {
     let pokes = wire.pokes(cx);
     if io.poll_readable(cx).is_ready() && !pokes.has(Pokes::ABORT) {
@@ -195,20 +202,4 @@ pub(super) async fn turn_away(stream: TcpStream) {
     let wire = Arc::new(Wire::new(write));
     let io = Io::new(read, Arc::clone(&wire));
     close(io, &wire, Some(Unparsable::TooManyConnections), true).await;
-}
-
-/// Counts an open connection while it lives.
-struct Counted<'a>(&'a Shared);
-
-impl<'a> Counted<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.metrics.connection(1);
-        Self(shared)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.metrics.connection(-1);
-    }
 }

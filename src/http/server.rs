@@ -22,6 +22,8 @@ use super::wire::Pokes;
 const BACKLOG: u32 = 4_096;
 /// How long to wait when the system has no more descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// At the limit every departure lets one in and the next fails again: that is one trouble, told once.
+const RECOVERED_AFTER: u32 = 100;
 /// Operators are few.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// So many connections at once are told that there are too many; further ones are just closed.
@@ -126,23 +128,26 @@ fn builder(shared: &Shared) -> http1::Builder {
 /// Accepts for ever.
 async fn accept(listener: &TcpListener, conns: &Arc<Listener>) {
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
-    let mut exhausted = false;
+    // Connections that are still to be accepted in a row before the trouble counts as over.
+    let mut trouble = 0;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                if exhausted {
-                    exhausted = false;
-                    tracing::info!("connections are accepted again");
+                if trouble > 0 {
+                    trouble -= 1;
+                    if trouble == 0 {
+                        tracing::info!("connections are accepted again");
+                    }
                 }
                 admit(stream, conns, &turned_away);
             }
             // One connection's trouble, not the listener's.
             Err(error) if is_peers(&error) => {}
             Err(error) => {
-                if !exhausted {
-                    exhausted = true;
+                if trouble == 0 {
                     tracing::error!(%error, "connections cannot be accepted");
                 }
+                trouble = RECOVERED_AFTER;
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }

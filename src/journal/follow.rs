@@ -124,6 +124,9 @@ impl Reader {
 pub type Reload =
     dyn Fn(u16) -> Pin<Box<dyn Future<Output = Result<Position, StoreError>> + Send>> + Send + Sync;
 
+/// Takes over another node's batch.
+pub type Apply = dyn Fn(Micros, &Batch) + Send + Sync;
+
 /// What a follower works with.
 pub struct Follower {
     /// Whose feeds.
@@ -133,7 +136,7 @@ pub struct Follower {
     /// Told how the store answers.
     pub health: Arc<Health>,
     /// Takes a batch into memory.
-    pub apply: Box<dyn Fn(Micros, &Batch) + Send + Sync>,
+    pub apply: Box<Apply>,
     /// For a partition whose feed no longer holds what is missing here.
     pub reload: Box<Reload>,
     /// Told, after each reading, how far this node is behind.

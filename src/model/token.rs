@@ -150,9 +150,9 @@ impl TicketKeys {
         }
         let length = URL_SAFE_NO_PAD.decode_slice(token, buffer).ok()?;
         let bytes: &'a [u8] = buffer.get(..length)?;
-        let head = match bytes.first()? {
-            &VERSION => HEAD,
-            &VERSION_UNTOLD => HEAD_UNTOLD,
+        let head = match *bytes.first()? {
+            VERSION => HEAD,
+            VERSION_UNTOLD => HEAD_UNTOLD,
             _ => return None,
         };
         if length <= head + MAC {

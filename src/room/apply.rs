@@ -158,7 +158,7 @@ impl Room {
     ) -> bool {
         let Record { kind, id, mut at } = *record;
         if matches!(origin, Origin::Gate { .. }) {
-            at = self.from_store_clock(at);
+            at = self.by_our_clock(at);
         }
         match kind {
             Kind::Joined => false,

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::answer::WaitReason;
 use super::eta::Forecast;
 use super::line::Line;
+use super::posted::Posted;
 use super::side::Side;
 use crate::model::{EventId, Micros, Order, Policy, home};
 
@@ -21,6 +22,7 @@ pub struct Event {
     /// anything that waits; taken after the line's writer lock when both are needed.
     pub(super) side: Mutex<Side>,
     pub(super) policy: ArcSwap<Policy>,
+    pub(super) posted: Posted,
     pub(super) forecast: Forecast,
     pub(super) tally: Tally,
     /// What chooses the event's home among the nodes.
@@ -50,6 +52,7 @@ impl Event {
             line: Line::new(epoch, usize::from(fleet.clamp(1, 64))),
             side: Mutex::new(Side::new(now)),
             policy: ArcSwap::from_pointee(policy),
+            posted: Posted::default(),
             forecast: Forecast::default(),
             tally: Tally::default(),
             reason: AtomicU8::new(0),

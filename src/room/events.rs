@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ahash::{AHashMap, RandomState};
+use ahash::AHashMap;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
@@ -11,15 +11,12 @@ use super::event::Event;
 use super::{Room, join};
 use crate::model::{EventId, Micros, Policy};
 
-const SHARDS: usize = 16;
-
 type Map = AHashMap<EventId, Arc<Event>>;
 
-/// Events by name. Reading takes no lock; a new event copies one of 16 maps of references.
+/// Events by name. Reading takes no lock; making or dropping one copies the map of references.
 #[derive(Debug)]
 pub(super) struct Events {
-    shards: [ArcSwap<Map>; SHARDS],
-    hasher: RandomState,
+    map: ArcSwap<Map>,
     /// Guards making and dropping; holds when events were forgotten, so that old tokens do not
     /// bring them back.
     making: Mutex<AHashMap<EventId, Micros>>,
@@ -30,20 +27,15 @@ pub(super) struct Events {
 impl Events {
     pub fn new(max: usize) -> Self {
         Self {
-            shards: std::array::from_fn(|_| ArcSwap::default()),
-            hasher: RandomState::new(),
+            map: ArcSwap::default(),
             making: Mutex::default(),
             count: AtomicUsize::new(0),
             max,
         }
     }
 
-    fn shard(&self, name: &str) -> &ArcSwap<Map> {
-        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
-    }
-
     pub fn get(&self, name: &str) -> Option<Arc<Event>> {
-        self.shard(name).load().get(name).map(Arc::clone)
+        self.map.load().get(name).map(Arc::clone)
     }
 
     /// The event, made by `make` if it is not there. `Err` when there are too many.
@@ -57,17 +49,16 @@ impl Events {
             return Ok(event);
         }
         let _making = self.making.lock();
-        let shard = self.shard(id.as_str());
-        if let Some(event) = shard.load().get(id) {
-            return Ok(Arc::clone(event));
+        if let Some(event) = self.get(id.as_str()) {
+            return Ok(event);
         }
         if !unbounded && self.count.load(Ordering::Relaxed) >= self.max {
             return Err(join::TooMany);
         }
         let event = Arc::new(make());
-        let mut map = Map::clone(&shard.load());
+        let mut map = Map::clone(&self.map.load());
         map.insert(id.clone(), Arc::clone(&event));
-        shard.store(Arc::new(map));
+        self.map.store(Arc::new(map));
         self.count.fetch_add(1, Ordering::Relaxed);
         Ok(event)
     }
@@ -81,11 +72,10 @@ impl Events {
                 making.insert(id.clone(), at);
             }
         }
-        let shard = self.shard(id.as_str());
-        let mut map = Map::clone(&shard.load());
+        let mut map = Map::clone(&self.map.load());
         if map.remove(id).is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
-            shard.store(Arc::new(map));
+            self.map.store(Arc::new(map));
         }
     }
 
@@ -95,10 +85,7 @@ impl Events {
     }
 
     pub fn all(&self) -> Vec<Arc<Event>> {
-        self.shards
-            .iter()
-            .flat_map(|shard| shard.load().values().cloned().collect::<Vec<_>>())
-            .collect()
+        self.map.load().values().cloned().collect()
     }
 
     pub fn len(&self) -> usize {
@@ -121,10 +108,12 @@ impl Room {
     ) -> Result<Arc<Event>, join::TooMany> {
         let made = || {
             let policy = self.base_policy(id);
-            Event::new(id.clone(), policy, now, self.started, self.identity.fleet)
+            let polling = self.settings.load().polling;
+            let event = Event::new(id.clone(), policy, now, self.started, self.identity.fleet);
+            event.posted.publish(&event.policy.load(), polling);
+            event
         };
-        let event = self.events.get_or_make(id, unbounded, made)?;
-        Ok(event)
+        self.events.get_or_make(id, unbounded, made)
     }
 
     /// The policy an event has by configuration.

@@ -73,7 +73,7 @@ impl Room {
         Ok(event)
     }
 
-    /// `None` when the event was dropped for being empty in the meantime.
+    /// `None` when the event or the ticket is not any more what it was when looked at: look again.
     fn join_event(
         &self,
         now: Micros,
@@ -103,14 +103,15 @@ impl Room {
         self.journal.admit().map_err(|_| full("the journal"))?;
         let mut writer = event.line.write();
         let mut side = event.side.lock();
-        if side.retired {
+        let known = event.line.find(&id);
+        // Looked at again: dropped for being empty, or joined by the same key at the same moment.
+        if side.retired || known.is_some_and(|view| !view.state.is_gone()) {
             return Ok(None);
         }
         // The stamp is taken under the lock, so that places on one node are given in its order.
         let stamp = self.clock.tick(now);
         // Later than the ticket's own removal, should it have left before.
-        let removed = event.line.find(&id).filter(|view| view.state.is_gone());
-        let after = removed.map_or(Micros(0), |view| Micros(view.time.0 + 1));
+        let after = known.map_or(Micros(0), |view| Micros(view.time.0 + 1));
         let arrival = if Event::is_before_draw(&policy, now) {
             self.drawn(event, &policy, id, after)
         } else {
@@ -122,6 +123,8 @@ impl Room {
         }
         let (lane, seq) = self.record(now, event, Kind::Joined, id, arrival);
         side.joined_at = now;
+        side.joins.note(now);
+        let unheard = side.joins.unheard(self.identity.fleet.saturating_sub(1));
         if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, id) {
             writer.call(&id, turn.until);
             if !self.is_alone() && policy.order != Order::Passthrough {
@@ -132,9 +135,14 @@ impl Room {
         drop(side);
         drop(writer);
         Tally::add(&event.tally.joined);
-        let found = Found::of(event, &id, now).ok_or_else(|| full("the line"))?;
-        let standing = self.standing(now, &found);
-        let told = Self::told(&policy, now, &standing);
+        let found = Found::of(Arc::clone(event), &id, now).ok_or_else(|| full("the line"))?;
+        let mut standing = self.standing(now, &found);
+        if found.state == State::Waiting && !self.is_alone() {
+            // Others may have joined elsewhere before: better a place that falls than one that rises.
+            standing.position += unheard;
+            standing.total_waiting = standing.total_waiting.max(standing.position);
+        }
+        let told = self.told(&policy, now, &standing);
         if let Some(key) = key {
             self.recent.tell(key, told);
         }
@@ -172,7 +180,7 @@ impl Room {
     /// The place that a repeated join has already: also after entering, so that a lost answer costs
     /// nobody anything. `None` when it was left or expired: joining again is a new place then.
     fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId, key: u64) -> Option<Joined> {
-        let mut found = Found::of(event, &id, now)?;
+        let mut found = Found::of(Arc::clone(event), &id, now)?;
         if matches!(found.state, State::Left | State::Expired) {
             return None;
         }
@@ -180,7 +188,7 @@ impl Room {
         let standing = self.standing(now, &found);
         let told = found
             .told
-            .or_else(|| Self::told(&event.policy.load(), now, &standing));
+            .or_else(|| self.told(&event.policy.load(), now, &standing));
         let commit = Commit {
             lane: id.partition(self.journal.partitions()),
             seq: 0,
@@ -244,7 +252,16 @@ impl Room {
     }
 
     /// What a join's answer tells of the place, for the token to hold us to; nothing before a draw.
-    fn told(policy: &Policy, now: Micros, standing: &super::answer::Standing) -> Option<u32> {
+    fn told(
+        &self,
+        policy: &Policy,
+        now: Micros,
+        standing: &super::answer::Standing,
+    ) -> Option<u32> {
+        if self.is_alone() {
+            // Nothing is on its way from anywhere, and a replay is the same token to the letter.
+            return None;
+        }
         let told = u32::try_from(standing.position).ok();
         told.filter(|_| !Event::is_before_draw(policy, now))
     }

@@ -18,6 +18,7 @@ mod leave;
 mod operate;
 mod peers;
 mod polling;
+mod posted;
 mod recent;
 mod restore;
 mod settle;

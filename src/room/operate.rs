@@ -86,6 +86,7 @@ impl Room {
 
     fn apply_policy(&self, now: Micros, event: &Arc<Event>, policy: Policy) {
         let old = event.policy.swap(Arc::new(policy.clone()));
+        event.posted.publish(&policy, self.settings.load().polling);
         {
             let mut side = event.side.lock();
             if policy.rate < old.rate {

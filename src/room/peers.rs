@@ -194,7 +194,7 @@ impl Room {
     }
 
     /// A moment of the store's clock on ours.
-    pub(super) fn from_store_clock(&self, at: Micros) -> Micros {
+    pub(super) fn by_our_clock(&self, at: Micros) -> Micros {
         let offset = self.peers.store_offset.load(Ordering::Relaxed);
         Micros(at.0.saturating_add_signed(offset))
     }

@@ -83,7 +83,7 @@ impl Room {
                 .find(id)
                 .is_some_and(|view| view.state == State::Entered);
             if !entered {
-                let at = self.from_store_clock(*at);
+                let at = self.by_our_clock(*at);
                 let arrival = event.line.find(id).map_or(at, |view| view.time);
                 let at = at.max(arrival);
                 writer.remove(id, at, reason(Gone::Entered));

@@ -22,6 +22,8 @@ pub(super) struct Side {
     pub measured: Option<Measured>,
     /// Departures since the last note to `measured`.
     pub departures: u32,
+    /// Joins taken here lately.
+    pub joins: RecentJoins,
     /// When somebody last joined.
     pub joined_at: Micros,
     /// Until when a lower rate is told as the reason of a longer wait.
@@ -83,6 +85,7 @@ impl Side {
             leaving: Leaving::default(),
             measured: None,
             departures: 0,
+            joins: RecentJoins::default(),
             joined_at: now,
             rate_lowered_until: Micros(0),
             returned_until: Micros(0),
@@ -202,5 +205,33 @@ impl Leaving {
     /// Whether this node has no leave to end.
     pub fn is_empty(&self) -> bool {
         self.by_time.is_empty()
+    }
+}
+
+/// Joins of this and the last tenth of a second, and how many others may be on their way meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct RecentJoins {
+    tenth: u64,
+    current: u32,
+    last: u32,
+}
+
+impl RecentJoins {
+    /// Notes a join.
+    pub fn note(&mut self, now: Micros) {
+        let tenth = now.0 / 100_000;
+        if tenth != self.tenth {
+            let follows = tenth == self.tenth + 1;
+            self.last = if follows { self.current } else { 0 };
+            (self.tenth, self.current) = (tenth, 0);
+        }
+        self.current = self.current.saturating_add(1);
+    }
+
+    /// How many tickets may have joined on the `peers` other nodes before the one just noted without
+    /// having been heard of: a balancer sends them about as many as us, and half as many again is
+    /// put on top.
+    pub fn unheard(&self, peers: u16) -> u64 {
+        (u64::from(self.current) + u64::from(self.last)) * u64::from(peers) * 3 / 2
     }
 }

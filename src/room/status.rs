@@ -48,7 +48,7 @@ pub struct Repeat {
 
 impl Found {
     /// Looks a ticket up and notes the visit. No lock.
-    pub(super) fn of(event: &Arc<Event>, id: &TicketId, now: Micros) -> Option<Self> {
+    pub(super) fn of(event: Arc<Event>, id: &TicketId, now: Micros) -> Option<Self> {
         let look = event.line.look(id, now)?;
         let repeated = look.state == State::Waiting
             && look.place.is_some()
@@ -60,7 +60,7 @@ impl Found {
                 place: look.place.unwrap_or(0),
                 waited_sec: now.since(look.time).as_secs(),
             }),
-            event: Arc::clone(event),
+            event,
             id: *id,
             state: look.state,
             time: look.time,
@@ -85,12 +85,14 @@ impl Room {
             .believe(token, &mut buffer)
             .ok_or(TokenRefusal::NotFound)?;
         let found = match self.event(claims.event) {
-            Some(event) => Found::of(&event, &claims.id, now),
+            Some(event) => Found::of(event, &claims.id, now),
             None => None,
         };
         let mut found = match found {
-            Some(found) => found,
-            None => self.put_back(now, &claims)?,
+            // The token may know of an earlier arrival than this node: that of a join that was lost
+            // in a crash and asked for again. The earliest counts.
+            Some(found) if found.state.is_gone() || found.time <= claims.arrival => found,
+            _ => self.put_back(now, &claims)?,
         };
         found.told = claims.told;
         if !self.is_alone() {
@@ -100,7 +102,9 @@ impl Room {
             }
         }
         match found.state {
-            State::Waiting | State::Returned if !found.leaving && !self.lets_all(&found) => {
+            State::Waiting | State::Returned
+                if !found.leaving && !found.event.posted.lets_all() =>
+            {
                 Ok(found)
             }
             State::Entered => Ok(found),
@@ -129,20 +133,14 @@ impl Room {
         self.forged.load(Ordering::Relaxed)
     }
 
-    fn lets_all(&self, found: &Found) -> bool {
-        let policy = found.event.policy.load();
-        policy.order == Order::Passthrough && !policy.paused
-    }
-
     /// Where a ticket that was just looked up stands. No lock.
     pub fn standing(&self, now: Micros, found: &Found) -> Standing {
         let event = &found.event;
-        let policy = event.policy.load();
         let total_waiting = event.line.waiting();
-        let (polling_min, polling_max) = self.settings.load().polling;
+        let (min, max) = event.posted.polling();
         let polls = polling::Polls {
-            min: polling_min,
-            max: polling_max.min(policy.heartbeat_ttl / 3).max(polling_min),
+            min,
+            max,
             salt: found.id.as_u128() as u64 ^ now.0,
         };
         let mut standing = Standing {
@@ -167,7 +165,7 @@ impl Room {
                 standing.waited = Duration::ZERO;
                 standing.poll_after = polls.late();
             }
-            State::Waiting if Event::is_before_draw(&policy, now) => {
+            State::Waiting if event.posted.is_before_draw(now) => {
                 // Nobody has a place before the draw: the last one is the honest bound.
                 standing.position = total_waiting.max(1);
                 standing.eta = event.forecast.at(standing.position);
@@ -242,7 +240,7 @@ impl Room {
             side.gate.lent.insert(found.id, (claims.node, turn));
             writer.call(&found.id, until);
         }
-        Found::of(&event, &found.id, now).unwrap_or(found)
+        Found::of(event, &found.id, now).unwrap_or(found)
     }
 
     /// A valid token that nobody knows and nobody removed: the visitor's proof is all that is left
@@ -286,7 +284,7 @@ impl Room {
                 }
             }
             self.schedule.at(now, &event);
-            return Found::of(&event, &claims.id, now).ok_or(TokenRefusal::NotFound);
+            return Found::of(event, &claims.id, now).ok_or(TokenRefusal::NotFound);
         }
     }
 
@@ -332,7 +330,7 @@ impl Room {
         }
         self.schedule.at(now, &event);
         let told = found.told;
-        let mut found = Found::of(&event, &found.id, now).ok_or(TokenRefusal::NotFound)?;
+        let mut found = Found::of(event, &found.id, now).ok_or(TokenRefusal::NotFound)?;
         found.told = told;
         match found.state {
             State::Left => Err(TokenRefusal::Gone(Some(Gone::Left))),

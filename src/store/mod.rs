@@ -10,10 +10,12 @@ mod feed;
 pub mod gate;
 pub mod memory;
 mod merge;
+pub mod redis;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +25,15 @@ use crate::model::{Batch, EventId, Gone, Micros, TicketId};
 pub use embedded::Embedded;
 pub use feed::FeedLimits;
 pub use memory::Memory;
+pub use redis::Redis;
 
 /// The version of the layout that this build writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
+
+/// The epoch of a feed's batches that a gate wrote and no node did. Their records are
+/// `Called`, `Missed` and `Entered`; their node is who asked the gate, their number the gate's
+/// version after that step. Only a store that is shared writes them.
+pub const FROM_THE_GATE: u32 = 0;
 
 /// The clock of a store that runs in this process.
 pub type StoreClock = Arc<dyn Fn() -> Micros + Send + Sync>;
@@ -37,8 +45,13 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Retry {
-    /// Try again here: nothing is wrong but the moment. It may or may not have been applied.
+    /// Try again here: nothing is wrong but the moment.
     Again,
+    /// Try again: the server that was asked is not the one to ask any more, and the store looks for
+    /// the one that is.
+    Elsewhere,
+    /// Try again: whether it was applied is not known, and being applied twice is harmless.
+    Unknown,
     /// Never: the call itself is wrong, or the store is broken. An operator must look.
     Never,
 }
@@ -57,16 +70,25 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// A failure of this class.
+    pub fn new(
+        during: &'static str,
+        retry: Retry,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            during,
+            retry,
+            source: Arc::from(source.into()),
+        }
+    }
+
     /// A failure of the moment: trying again can help.
     pub fn again(
         during: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            during,
-            retry: Retry::Again,
-            source: Arc::from(source.into()),
-        }
+        Self::new(during, Retry::Again, source)
     }
 
     /// A failure that trying again does not mend.
@@ -74,10 +96,7 @@ impl StoreError {
         during: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            retry: Retry::Never,
-            ..Self::again(during, source)
-        }
+        Self::new(during, Retry::Never, source)
     }
 }
 
@@ -153,8 +172,8 @@ pub struct Feed {
 
 /// The contract every store keeps; one conformance suite holds all of them to it.
 ///
-/// Every call may fail with [`Retry::Again`] after having been applied, so every call is harmless
-/// when repeated. No call waits for ever: a store gives up by itself and says so.
+/// Every call may fail with other than [`Retry::Never`] after having been applied, so every call is
+/// harmless when repeated. No call waits for ever: a store gives up by itself and says so.
 pub trait Store: Send + Sync + 'static {
     /// The fixed facts; written with `partitions` if the store is new.
     ///
@@ -172,6 +191,22 @@ pub trait Store: Send + Sync + 'static {
 
     /// What was appended after a position, at most `limit` batches. Does not wait.
     fn follow(&self, partition: u16, after: Position, limit: usize) -> Answer<'_, Feed>;
+
+    /// Waits for as long as `patience` until there may be something after a position, and answers
+    /// whether there may be; how it waits costs the store about one command. This one asks at the
+    /// beginning and at the end.
+    fn wait(&self, partition: u16, after: Position, patience: Duration) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let new = |feed: &Feed| feed.trimmed || !feed.batches.is_empty();
+            if new(&self.follow(partition, after, 1).await?) {
+                return Ok(true);
+            }
+            tokio::time::sleep(patience).await;
+            self.follow(partition, after, 1)
+                .await
+                .map(|feed| new(&feed))
+        })
+    }
 
     /// Changes whenever acknowledged writes may have been lost: after a reconnect, a failover, a
     /// change of topology. Whoever wrote lately writes again then, whoever reads goes back a little.

@@ -66,6 +66,8 @@ metrics! {
         "Requests refused before they could be understood, slow ones included";
     CONNECTIONS = "tidegate_http_connections", Gauge, "connections", [],
         "Open connections, all listeners";
+    CONNECTIONS_PARKED = "tidegate_http_connections_parked", Gauge, "connections", [],
+        "Open connections that are quiet and hold no buffers";
     CONNECTIONS_REFUSED = "tidegate_http_connections_refused", Counter, "connections", [],
         "Connections turned away because the limit was reached";
     CACHE_HITS = "tidegate_repeat_cache_hits", Counter, "answers", [],
@@ -135,6 +137,33 @@ impl Counter {
     /// The value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A value that rises and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// One more, until the answer is dropped. About 2 ns each way.
+    pub fn hold(&self) -> Held<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Held(self)
+    }
+
+    /// The value.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One of what a [`Gauge`] counts.
+#[derive(Debug)]
+pub struct Held<'a>(&'a Gauge);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -212,7 +241,10 @@ pub struct Metrics {
     routes: &'static [&'static str],
     /// Requests refused before they could be understood.
     pub unparsable: Counter,
-    connections: AtomicI64,
+    /// Open connections, all listeners.
+    pub connections: Gauge,
+    /// Those of them that hold no buffers.
+    pub connections_parked: Gauge,
     /// Connections turned away because the limit was reached.
     pub connections_refused: Counter,
     /// Repeated polls answered from the cache.
@@ -239,7 +271,8 @@ impl Metrics {
             latency: routes.iter().map(|_| Histogram::default()).collect(),
             routes,
             unparsable: Counter::default(),
-            connections: AtomicI64::new(0),
+            connections: Gauge::default(),
+            connections_parked: Gauge::default(),
             connections_refused: Counter::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
@@ -263,16 +296,6 @@ impl Metrics {
         if let Some(latency) = self.latency.get(route) {
             latency.observe(took);
         }
-    }
-
-    /// Counts a connection in (1) or out (-1).
-    pub fn connection(&self, change: i64) {
-        self.connections.fetch_add(change, Ordering::Relaxed);
-    }
-
-    /// Open connections, all listeners.
-    pub fn connections(&self) -> i64 {
-        self.connections.load(Ordering::Relaxed)
     }
 
     /// Counts a token that showed nothing.
@@ -310,7 +333,8 @@ impl Metrics {
         for (metric, counter) in singles {
             counted(&mut describe(encoder, metric)?, counter.get())?;
         }
-        describe(encoder, &CONNECTIONS)?.encode_gauge(&self.connections())?;
+        describe(encoder, &CONNECTIONS)?.encode_gauge(&self.connections.get())?;
+        describe(encoder, &CONNECTIONS_PARKED)?.encode_gauge(&self.connections_parked.get())?;
         let mut tokens = describe(encoder, &TOKENS_REFUSED)?;
         for (cause, counter) in TOKEN_CAUSES.iter().zip(&self.tokens_refused) {
             counted(
@@ -421,7 +445,7 @@ mod tests {
         metrics.answered(0, 404, Duration::from_secs(9));
         metrics.token_refused(TokenCause::Gone);
         metrics.join_refused("QUEUE_FULL");
-        metrics.connection(1);
+        let _open = metrics.connections.hold();
         metrics.read_from(Box::new(|| {
             let of = |event: &str, value| Sample {
                 metric: &LINE_WAITING,

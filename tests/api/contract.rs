@@ -96,6 +96,7 @@ async fn every_operation_gives_every_documented_answer() {
     good_days(&mut book, &site).await;
     wrong_requests(&mut book, &site).await;
     the_store_is_away(&mut book, &site).await;
+    the_line_is_being_loaded(&mut book, &site).await;
     closed_full_and_busy(&mut book).await;
     slow_and_large(&mut book).await;
     operators(&mut book).await;
@@ -242,6 +243,19 @@ async fn the_store_is_away(book: &mut Book, site: &Site) {
         .await;
     assert_eq!(ready.json()["dependencies"]["store"], "down");
     site.desk.away.store(false, Ordering::Relaxed);
+}
+
+async fn the_line_is_being_loaded(book: &mut Book, site: &Site) {
+    site.room.set_loaded(false);
+    let queue = [("POST", JOIN), ("GET", STATUS), ("POST", ENTER)];
+    let leaves = [("POST", LEAVE), ("DELETE", LEAVE), ("GET", EVENT)];
+    for (method, path) in queue.into_iter().chain(leaves) {
+        book.expect(site, 503, path, Request::new(method, &concrete(path)))
+            .await;
+    }
+    book.expect(site, 503, "/readyz", Request::get("/readyz"))
+        .await;
+    site.room.set_loaded(true);
 }
 
 async fn closed_full_and_busy(book: &mut Book) {

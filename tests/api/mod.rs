@@ -2,7 +2,7 @@
 //! may send. The room behind is the real one, in manual time.
 
 mod admin;
-mod client;
+pub mod client;
 mod connections;
 mod contract;
 mod cors;

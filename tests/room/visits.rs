@@ -261,3 +261,22 @@ fn a_restart_puts_nobody_who_missed_a_turn_in_front_of_the_others() {
     house.pass(5 * SECOND);
     assert!(house.is_ready(&absent));
 }
+
+#[test]
+fn a_lost_join_that_was_asked_for_again_keeps_its_first_place() {
+    let house = House::new(still());
+    let first = house.try_join("sale", Some("key"), None).unwrap().token;
+    let mut house = house.crashed(still());
+    house.pass(SECOND);
+    house.join("sale");
+    house.join("sale");
+    let second = house.try_join("sale", Some("key"), None).unwrap();
+    assert_eq!(
+        second.standing.position, 3,
+        "nothing is known of the first join"
+    );
+    assert_eq!(house.place(&first), 1, "but its token knows");
+    assert_eq!(house.place(&second.token), 1);
+    house.room.leave(house.now, &second.token);
+    assert!(house.status(&first).is_err());
+}

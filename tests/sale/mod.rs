@@ -11,8 +11,9 @@ mod story;
 mod visitor;
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,21 +21,30 @@ use tokio::task::JoinSet;
 use crate::kit::client::Pool;
 use crate::kit::server::Server;
 use crate::kit::stopwatch::Stopwatch;
-use plan::{CONNECTIONS, Terms, VISITORS, crowd};
-use story::{Outage, Run, Story};
-use visitor::{Sale, look_back, visit};
+use plan::{CONNECTIONS, crowd};
+use story::{Run, Story};
+use visitor::{look_back, visit};
+
+pub use plan::Terms;
+pub use story::Outage;
+pub use visitor::Sale;
 
 /// The crowd that is drawn unless `SALE_SEED` says otherwise.
 const SEED: u64 = 20_261_201;
 
-/// After how many entries the server is killed.
-const ENTERED_AT_KILL: usize = VISITORS * 35 / 100;
+/// After which part of the visitors has entered the server is killed.
+const ENTERED_AT_KILL_PERCENT: usize = 35;
 
 /// When nobody calls any more, whatever happens.
 const CLOSES_US: u64 = 200 * plan::SECOND;
 
 /// One sale at a time: each is sized for the whole machine.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Waits for the machine, and keeps it for as long as the guard lives.
+pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
+}
 
 #[test]
 fn a_sale_goes_through() {
@@ -48,55 +58,83 @@ fn a_sale_survives_a_kill_in_the_middle() {
 
 /// Runs one sale and checks it.
 fn hold(name: &str, kill: bool) {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build();
     let runtime = runtime.expect("the system has threads");
-    let (report, wrong) = runtime.block_on(sale(name, kill));
+    let (report, wrong) = runtime.block_on(async {
+        let _alone = alone().await;
+        sale(name, kill).await
+    });
     println!("{report}");
     assert_eq!(wrong, 0, "{report}");
 }
 
 async fn sale(name: &str, kill: bool) -> (String, u64) {
-    let (seed, terms) = (seed(), Terms::SALE);
-    println!("{name}: seed {seed}");
+    let terms = Terms::SALE;
     let mut server = Server::start(&terms.settings()).await;
+    let address = server.address;
+    let ended = drive(name, terms, address, async |sale: &Sale| {
+        if !kill {
+            return Vec::new();
+        }
+        let mut entered = sale.entered.subscribe();
+        let enough = terms.visitors * ENTERED_AT_KILL_PERCENT / 100;
+        if entered
+            .wait_for(|entered| *entered >= enough)
+            .await
+            .is_err()
+        {
+            return Vec::new();
+        }
+        let stopwatch = sale.pool.stopwatch;
+        let killed = stopwatch.us();
+        server.kill();
+        sale.pool.reset();
+        server.restart().await;
+        vec![Outage {
+            killed,
+            ready: stopwatch.us(),
+        }]
+    });
+    let (report, wrong) = ended.await;
+    if wrong > 0 {
+        println!("the server's last words:\n{}", server.output());
+    }
+    (report, wrong)
+}
+
+/// Drives a sale against whatever answers at `address`, with some trouble meanwhile, and checks it.
+/// Answers the report and how much was wrong.
+pub async fn drive(
+    name: &str,
+    terms: Terms,
+    address: SocketAddr,
+    trouble: impl AsyncFnOnce(&Sale) -> Vec<Outage>,
+) -> (String, u64) {
+    let seed = seed();
+    println!("{name}: seed {seed}");
     let stopwatch = Stopwatch::start();
-    let pool = Pool::new(server.address, CONNECTIONS, stopwatch, CLOSES_US);
     let sale = Arc::new(Sale {
         seed,
         terms,
-        pool,
+        pool: Pool::new(address, CONNECTIONS, stopwatch, CLOSES_US),
         entered: watch::Sender::new(0),
     });
     let mut visits = JoinSet::new();
-    for person in crowd(seed) {
+    for person in crowd(seed, &terms) {
         let sale = sale.clone();
         visits.spawn(async move { visit(&sale, person).await });
     }
+    // The visits run on as tasks of their own, whatever the trouble is.
     let visits = visits.join_all();
     tokio::pin!(visits);
-    let mut outages = Vec::new();
-    let mut stories = None;
-    if kill {
-        let mut entered = sale.entered.subscribe();
-        tokio::select! {
-            all = &mut visits => stories = Some(all),
-            _ = entered.wait_for(|entered| *entered >= ENTERED_AT_KILL) => {
-                let killed = stopwatch.us();
-                server.kill();
-                sale.pool.reset();
-                // The visits run on meanwhile, as tasks of their own.
-                server.restart().await;
-                outages.push(Outage { killed, ready: stopwatch.us() });
-            }
-        }
-    }
-    let stories = match stories {
-        Some(stories) => stories,
-        None => visits.await,
+    let trouble = trouble(&sale);
+    tokio::pin!(trouble);
+    let (stories, outages) = tokio::select! {
+        stories = &mut visits => (stories, Vec::new()),
+        outages = &mut trouble => (visits.await, outages),
     };
     let sold = stopwatch.us();
     let stories = look_back_all(&sale, stories).await;
@@ -106,11 +144,7 @@ async fn sale(name: &str, kill: bool) -> (String, u64) {
         outages,
     };
     let connections = sale.pool.opened.load(Ordering::Relaxed);
-    let (report, wrong) = report(name, seed, sold, connections, &run);
-    if wrong > 0 {
-        println!("the server's last words:\n{}", server.output());
-    }
-    (report, wrong)
+    report(name, seed, sold, connections, &run)
 }
 
 async fn look_back_all(sale: &Arc<Sale>, stories: Vec<Story>) -> Vec<Story> {

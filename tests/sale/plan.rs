@@ -3,10 +3,6 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Events on sale at once.
-pub const EVENTS: usize = 100;
-/// Visitors of all events together.
-pub const VISITORS: usize = 10_000;
 /// Connections that all visitors share.
 pub const CONNECTIONS: usize = 256;
 /// Polls a refreshing visitor makes without waiting.
@@ -22,6 +18,10 @@ pub const SECOND: u64 = 1_000_000;
 /// What the driver holds the server to; the server is started with the same numbers.
 #[derive(Clone, Copy)]
 pub struct Terms {
+    /// Events on sale at once.
+    pub events: usize,
+    /// Visitors of all events together.
+    pub visitors: usize,
     /// Turns per second and event.
     pub rate: f64,
     /// Turns an event may give at once.
@@ -37,6 +37,8 @@ pub struct Terms {
 impl Terms {
     /// The terms of both runs: about 40 s of line per event, and turns that lapse while it lasts.
     pub const SALE: Self = Self {
+        events: 100,
+        visitors: 10_000,
         rate: 2.5,
         burst: 3,
         ready_ttl: 8 * SECOND,
@@ -98,14 +100,13 @@ pub struct Person {
 }
 
 /// Everybody who comes, in no order.
-pub fn crowd(seed: u64) -> Vec<Person> {
+pub fn crowd(seed: u64, terms: &Terms) -> Vec<Person> {
     let mut rng = StdRng::seed_from_u64(seed);
-    (0..VISITORS)
-        .map(|visitor| person(visitor, &mut rng))
-        .collect()
+    let people = (0..terms.visitors).map(|visitor| person(visitor, terms.events, &mut rng));
+    people.collect()
 }
 
-fn person(visitor: usize, rng: &mut StdRng) -> Person {
+fn person(visitor: usize, events: usize, rng: &mut StdRng) -> Person {
     let later = rng.random_range(SECOND / 2..30 * SECOND);
     let kind = match rng.random_range(0..100) {
         0..5 => Kind::ClosesTab(later),
@@ -123,7 +124,7 @@ fn person(visitor: usize, rng: &mut StdRng) -> Person {
     // the server is down, has one.
     let keyed = latecomer || kind == Kind::Repeats || rng.random_ratio(80, 100);
     Person {
-        event: visitor % EVENTS,
+        event: visitor % events,
         visitor,
         kind,
         arrives,

@@ -7,8 +7,11 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::model::gate::{AdvanceRequest, EnterRequest, GatePolicy};
 use tidegate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record, TicketId};
-use tidegate::store::{Embedded, FeedLimits, Memory, Store, StoreClock, Stored};
+use tidegate::store::redis::{self as on_redis, Mode};
+use tidegate::store::{Embedded, FeedLimits, Memory, Redis, Store, StoreClock, Stored};
 use tidegate::store::{embedded as folder, memory as in_memory};
+
+use crate::kit::cluster::{own_prefix, shared_cluster, shared_server};
 
 pub const SECOND: u64 = 1_000_000;
 /// Where the store's clock stands at first: no removal is older than [`KEEP_REMOVED`] yet.
@@ -32,6 +35,10 @@ impl Clock {
         self.0.fetch_add(micros, Ordering::Relaxed);
     }
 
+    pub fn set(&self, micros: u64) {
+        self.0.store(micros, Ordering::Relaxed);
+    }
+
     pub fn as_store_clock(&self) -> StoreClock {
         let clock = self.clone();
         Arc::new(move || Micros(clock.0.load(Ordering::Relaxed)))
@@ -45,7 +52,7 @@ pub struct Bench {
     _folder: Option<TempDir>,
 }
 
-pub fn memory() -> Bench {
+pub async fn memory() -> Bench {
     let clock = Clock::new();
     let settings = in_memory::Settings {
         keep_removed: Duration::from_micros(KEEP_REMOVED),
@@ -58,13 +65,51 @@ pub fn memory() -> Bench {
     }
 }
 
-pub fn embedded() -> Bench {
+pub async fn embedded() -> Bench {
     let clock = Clock::new();
     let folder = tempfile::tempdir().unwrap();
     Bench {
         store: Arc::new(open(folder.path(), &clock).unwrap()),
         clock,
         _folder: Some(folder),
+    }
+}
+
+pub async fn redis_single() -> Bench {
+    let port = shared_server().port;
+    redis(port, Mode::Auto).await
+}
+
+pub async fn redis_cluster() -> Bench {
+    let port = shared_cluster().servers[0].port;
+    redis(port, Mode::Auto).await
+}
+
+async fn redis(port: u16, mode: Mode) -> Bench {
+    let clock = Clock::new();
+    let settings = redis_settings(port, mode, Some(clock.as_store_clock()));
+    Bench {
+        store: Arc::new(Redis::open(settings).await.unwrap()),
+        clock,
+        _folder: None,
+    }
+}
+
+/// A store of its own on a server that others use as well.
+pub fn redis_settings(port: u16, mode: Mode, clock: Option<StoreClock>) -> on_redis::Settings {
+    on_redis::Settings {
+        addresses: vec![on_redis::Address {
+            host: "127.0.0.1".to_owned(),
+            port,
+        }],
+        mode,
+        prefix: own_prefix(),
+        response_timeout: Duration::from_secs(30),
+        keep_removed: Duration::from_micros(KEEP_REMOVED),
+        feed_age: FEED.age,
+        feed_batches_max: FEED.records_max as u64,
+        clock,
+        ..on_redis::Settings::default()
     }
 }
 
@@ -101,11 +146,13 @@ pub fn joined(number: u128, at: u64) -> Record {
     record(Kind::Joined, number, at)
 }
 
+/// A batch with a number that no other one has.
 pub fn batch(name: &str, records: Vec<Record>) -> Arc<Batch> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
     Arc::new(Batch {
         node: NodeId(0),
         epoch: 1,
-        seq: 1,
+        seq: NEXT.fetch_add(1, Ordering::Relaxed),
         clock: Micros(START),
         events: vec![(event(name), records)],
     })

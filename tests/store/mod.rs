@@ -5,6 +5,7 @@ mod fault;
 mod feeds;
 mod gates;
 mod kit;
+mod redis;
 mod tickets;
 
 macro_rules! cases {
@@ -12,7 +13,7 @@ macro_rules! cases {
         $($(
             #[tokio::test]
             async fn $case() {
-                crate::store::$part::$case($open()).await;
+                crate::store::$part::$case($open().await).await;
             }
         )+)+
     };
@@ -54,5 +55,5 @@ macro_rules! hold_to_the_contract {
 }
 
 mod contract {
-    hold_to_the_contract!(memory, embedded);
+    hold_to_the_contract!(memory, embedded, redis_single, redis_cluster);
 }

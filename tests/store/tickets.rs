@@ -81,17 +81,17 @@ pub async fn records_merge_the_same_in_any_order(bench: Bench) {
         [2, 0, 1],
         [2, 1, 0],
     ];
-    let mut partition = 0;
-    for (records, expected) in lives {
-        for order in orders {
+    for (life, (records, expected)) in lives.into_iter().enumerate() {
+        for (turn, order) in orders.into_iter().enumerate() {
+            let name = format!("{life}-{turn}");
             for n in order {
-                let batch = batch("e", vec![records[n]]);
-                store.append(partition, batch).await.unwrap();
+                let batch = batch(&name, vec![records[n]]);
+                store.append(0, batch).await.unwrap();
             }
-            let held = all(store, partition).await;
-            let held: Vec<_> = held.into_iter().map(|(_, ticket)| ticket).collect();
+            let held = all(store, 0).await.into_iter();
+            let held = held.filter(|(held, _)| *held == event(&name));
+            let held: Vec<_> = held.map(|(_, ticket)| ticket).collect();
             assert_eq!(held, expected, "{records:?} in order {order:?}");
-            partition += 1;
         }
     }
 }
@@ -126,7 +126,7 @@ pub async fn records_that_are_not_durable_leave_nothing(bench: Bench) {
 
 pub async fn partitions_and_events_are_apart(bench: Bench) {
     let store = &*bench.store;
-    for partition in [0, 1, u16::MAX] {
+    for partition in [0, 1, 15] {
         let joined = batch("e", vec![joined(1, 10)]);
         store.append(partition, joined).await.unwrap();
     }
@@ -145,7 +145,7 @@ pub async fn partitions_and_events_are_apart(bench: Bench) {
         vec![(event("e"), removed(1, 20, Gone::Left))]
     );
     assert_eq!(all(store, 2).await, vec![]);
-    assert_eq!(all(store, u16::MAX).await, vec![(event("e"), live(1, 10))]);
+    assert_eq!(all(store, 15).await, vec![(event("e"), live(1, 10))]);
 }
 
 pub async fn removals_are_forgotten_after_their_time(bench: Bench) {

@@ -119,7 +119,13 @@ impl Arena {
         Seen::unpack(self.entries.grow(index)[SEEN].load(Relaxed))
     }
 
-    /// Replaces the sighting if it is still `old`. Any thread may; nothing else depends on it.
+    /// Notes a sighting. Any thread may, and of two at once one is lost: they are of the same
+    /// moment. A compare-and-swap would make every poll wait for its entry.
+    pub(super) fn note_seen(&self, index: u32, seen: Seen) {
+        self.entries.grow(index)[SEEN].store(seen.pack(), Relaxed);
+    }
+
+    /// Replaces the sighting if it is still `old`.
     pub(super) fn set_seen(&self, index: u32, old: Seen, new: Seen) -> bool {
         let word = &self.entries.grow(index)[SEEN];
         word.compare_exchange(old.pack(), new.pack(), Relaxed, Relaxed)

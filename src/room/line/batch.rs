@@ -44,7 +44,7 @@ impl LineWriter<'_> {
                 Some(_) => joins_done.count(self.join(&key.id, key.arrival, now)),
                 None => match self.create(&key.id, key.arrival, now) {
                     Some(entry) => {
-                        index.insert(prefix(&key.id), entry);
+                        self.line.index_entry(entry, &key.id);
                         batch.push((*key, entry));
                     }
                     None => joins_done.full += 1,

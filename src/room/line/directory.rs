@@ -139,7 +139,7 @@ impl Directory {
     pub(super) fn rank_of(&self, key: &TicketKey, arena: &Arena) -> u32 {
         self.locate(key).map_or(0, |at| {
             let segment = &self.groups[at.group].item.members[at.member].item;
-            self.before(at) + segment.rank(segment.boundary(key, arena))
+            self.before(at) + segment.rank(segment.boundary(0, key, arena)).0
         })
     }
 

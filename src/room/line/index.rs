@@ -2,14 +2,16 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 use zerocopy::FromZeros;
 
-/// How many tables share the ids, so that making one larger is a short pause.
-const SHARDS: usize = 64;
+/// How many tables share the ids of a long line, so that making one larger is a short pause.
+const SHARDS: usize = 512;
+/// How many ids are in one table before there are shards, so that a short line costs little.
+const UNSHARDED_MAX: usize = 4096;
 /// A slot that was never used: the search ends here.
 const EMPTY: u64 = 0;
 /// A slot whose entry was taken out: the search goes on.
@@ -27,8 +29,12 @@ static NOTHING: LazyLock<Arc<Table>> = LazyLock::new(|| Arc::new(Table::new(0)))
 /// A miss is certain: whoever was inserted before the search began is found, because a larger
 /// table is complete before it is published, and a slot goes back to empty only at the end of a
 /// path.
+///
+/// The same holds for the one table of a short line: it stays as it was when the shards came, for
+/// those who looked just before.
 pub(super) struct Index {
-    shards: [ArcSwap<Table>; SHARDS],
+    first: ArcSwap<Table>,
+    shards: OnceLock<Box<[ArcSwap<Table>]>>,
     hasher: RandomState,
 }
 
@@ -42,15 +48,20 @@ struct Table {
 impl Index {
     pub(super) fn new() -> Self {
         Self {
-            shards: std::array::from_fn(|_| ArcSwap::new(Arc::clone(&NOTHING))),
+            first: ArcSwap::new(Arc::clone(&NOTHING)),
+            shards: OnceLock::new(),
             hasher: RandomState::new(),
         }
     }
 
-    /// The shard, and the hash fragment, of ids that begin with `prefix`.
+    /// The table, and the hash fragment, of ids that begin with `prefix`.
     fn hash(&self, prefix: u64) -> (&ArcSwap<Table>, u32) {
         let hash = self.hasher.hash_one(prefix);
-        (&self.shards[hash as usize % SHARDS], (hash >> 32) as u32)
+        let shard = self
+            .shards
+            .get()
+            .and_then(|shards| shards.get(hash as usize % SHARDS));
+        (shard.unwrap_or(&self.first), (hash >> 32) as u32)
     }
 
     /// The first answer of `test` among the entries whose ids may begin with `prefix`.
@@ -67,8 +78,12 @@ impl Index {
         })
     }
 
-    /// Adds entry `index`, which must not be in the index, under `prefix`.
-    pub(super) fn insert(&self, prefix: u64, index: u32) {
+    /// Adds entry `index`, which must not be in the index, under `prefix`. `prefix_of` tells the
+    /// prefix of those that are.
+    pub(super) fn insert(&self, prefix: u64, index: u32, prefix_of: impl Fn(u32) -> u64) {
+        if self.shards.get().is_none() && self.first.load().usage().1 >= UNSHARDED_MAX {
+            self.split(prefix_of);
+        }
         let (shard, fragment) = self.hash(prefix);
         let table = shard.load();
         let (filled, held) = table.usage();
@@ -79,6 +94,24 @@ impl Index {
         let larger = table.rehashed((held + 1) * 2);
         larger.put(fragment, index);
         shard.store(Arc::new(larger));
+    }
+
+    /// Deals the entries of the first table out to shards.
+    fn split(&self, prefix_of: impl Fn(u32) -> u64) {
+        let mut shards: Vec<Vec<(u32, u32)>> = vec![Vec::new(); SHARDS];
+        for (fragment, index) in self.first.load().entries() {
+            let hash = self.hasher.hash_one(prefix_of(index));
+            shards[hash as usize % SHARDS].push((fragment, index));
+        }
+        let table = |entries: Vec<(u32, u32)>| {
+            let table = Table::new((entries.len() * 2).max(SLOTS_MIN));
+            entries
+                .into_iter()
+                .for_each(|(fragment, index)| table.put(fragment, index));
+            ArcSwap::from_pointee(table)
+        };
+        self.shards
+            .get_or_init(|| shards.into_iter().map(table).collect());
     }
 
     /// Takes entry `index`, which is in the index under `prefix`, out.
@@ -187,13 +220,16 @@ impl Table {
     /// A table of at least `slots` slots with the same entries.
     fn rehashed(&self, slots: usize) -> Self {
         let new = Self::new(slots.max(SLOTS_MIN));
-        for slot in &self.slots {
-            let slot = slot.load(Relaxed);
-            if slot != EMPTY && slot != TOMB {
-                new.put((slot >> 32) as u32, slot as u32 - 1);
-            }
-        }
+        self.entries()
+            .for_each(|(fragment, index)| new.put(fragment, index));
         new
+    }
+
+    /// The hash fragments and indices of all entries.
+    fn entries(&self) -> impl Iterator<Item = (u32, u32)> {
+        let slots = self.slots.iter().map(|slot| slot.load(Relaxed));
+        let held = slots.filter(|&slot| slot != EMPTY && slot != TOMB);
+        held.map(|slot| ((slot >> 32) as u32, slot as u32 - 1))
     }
 }
 
@@ -211,7 +247,7 @@ mod tests {
         let prefix = |i: u32| u64::from(i / 3);
         for i in 0..20_000 {
             assert!(!has(&index, prefix(i), i));
-            index.insert(prefix(i), i);
+            index.insert(prefix(i), i, prefix);
             assert!(has(&index, prefix(i), i));
         }
         for i in (0..20_000).filter(|i| i % 7 != 0) {
@@ -223,24 +259,22 @@ mod tests {
         for i in (0..20_000).filter(|i| i % 7 == 0) {
             index.remove(prefix(i), i);
         }
-        assert!(
-            index
-                .shards
-                .iter()
-                .all(|s| s.load().slots.len() <= SLOTS_MIN)
-        );
+        let shards = index.shards.get().expect("it was long enough");
+        assert!(shards.iter().all(|s| s.load().slots.len() <= SLOTS_MIN));
     }
 
     #[test]
     fn slots_are_reclaimed_under_churn() {
         let index = Index::new();
         for i in 0..100_000u32 {
-            index.insert(u64::from(i), i % 64);
+            index.insert(u64::from(i), i % 64, |_| {
+                unreachable!("too few to be sharded")
+            });
             if i >= 50 {
                 index.remove(u64::from(i - 50), (i - 50) % 64);
             }
         }
-        let slots: usize = index.shards.iter().map(|s| s.load().slots.len()).sum();
-        assert!(slots < 64 * 64, "{slots}");
+        let slots = index.first.load().slots.len();
+        assert!(slots < 1_000, "{slots}");
     }
 }

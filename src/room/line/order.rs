@@ -87,13 +87,12 @@ impl Order {
         self.retired.load(Acquire)
     }
 
-    /// Where segment `number` is in `directory`.
+    /// Where segment `number` is in `directory`, if it is where it was noted to be: always for the
+    /// writer; for a reader, but for the nanoseconds in which a new directory is published.
     pub(super) fn location(&self, directory: &Directory, number: u32) -> Option<Location> {
         let hint = unpack(self.hints.get(number)?.load(Relaxed));
-        match directory.segment(hint) {
-            Some(segment) if segment.number == number => Some(hint),
-            _ => directory.search(number),
-        }
+        let segment = directory.segment(hint)?;
+        (segment.number == number).then_some(hint)
     }
 
     /// How many tickets are before `position`, which was read from an entry after `directory` was
@@ -104,15 +103,17 @@ impl Order {
             return None;
         }
         if let Some(at) = self.location(directory, number) {
-            return Some(directory.before(at) + directory.segment(at)?.rank(slot));
+            return Some(directory.before(at) + directory.segment(at)?.rank(slot).0);
         }
+        let ghosts = &directory.ghosts;
+        let Ok(ghost) = ghosts.binary_search_by_key(&number, |g| g.segment.number) else {
+            let at = directory.search(number)?;
+            return Some(directory.before(at) + directory.segment(at)?.rank(slot).0);
+        };
         // The entry still names a replaced segment: the writer is on its way to it, and nothing
         // has been removed since the segment was frozen.
-        let ghosts = &directory.ghosts;
-        let ghost = &ghosts[ghosts
-            .binary_search_by_key(&number, |g| g.segment.number)
-            .ok()?];
-        Some(directory.before(ghost.at) + ghost.offset + ghost.segment.rank(slot))
+        let ghost = &ghosts[ghost];
+        Some(directory.before(ghost.at) + ghost.offset + ghost.segment.rank(slot).0)
     }
 
     /// Whether a segment number that was in use when `retired` were retired may have a new owner.
@@ -128,8 +129,8 @@ impl Order {
         let directory = self.load();
         let at = self.location(&directory, number)?;
         let segment = directory.segment(at)?;
-        let known = segment.is_taken(slot) && !self.is_old(retired);
-        known.then(|| directory.before(at) + segment.rank(slot))
+        let (rank, taken) = segment.rank(slot);
+        (taken && !self.is_old(retired)).then(|| directory.before(at) + rank)
     }
 
     // The rest is for the one writer.

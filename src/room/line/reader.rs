@@ -19,16 +19,22 @@ use super::writer::{LineWriter, Writer};
 ///
 /// Status polls read published atomics and never wait, neither for each other nor for a writer.
 /// Whoever changes the line takes the writer with [`Line::write`]. Resident memory is about 65
-/// bytes a ticket and 2 KiB an empty line.
+/// bytes a ticket and 1.5 KiB an empty line.
 pub struct Line {
     pub(super) epoch: Epoch,
     pub(super) arena: Arena,
     pub(super) index: Index,
     pub(super) order: Order,
+    changing: Changing,
+}
+
+/// What every change writes: on cache lines of its own, so that readers of the rest keep theirs.
+#[repr(align(128))]
+struct Changing {
     /// Tickets by [`Kind`].
     counts: [AtomicU32; 8],
     /// Guards all changes; held for one change or one bounded batch of them.
-    pub(super) writer: Mutex<Writer>,
+    writer: Mutex<Writer>,
 }
 
 /// What is known of one ticket: a value as of when it was read.
@@ -90,8 +96,10 @@ impl Line {
             arena: Arena::new(),
             index: Index::new(),
             order,
-            counts: Default::default(),
-            writer: Mutex::new(Writer::new(shape)),
+            changing: Changing {
+                counts: Default::default(),
+                writer: Mutex::new(Writer::new(shape)),
+            },
         }
     }
 
@@ -99,7 +107,7 @@ impl Line {
     pub fn write(&self) -> LineWriter<'_> {
         LineWriter {
             line: self,
-            state: self.writer.lock(),
+            state: self.changing.writer.lock(),
         }
     }
 
@@ -160,9 +168,7 @@ impl Line {
         let state = reading.word.state(self.epoch)?;
         let tick = self.epoch.tick(now);
         if seen.last < tick && !state.is_gone() {
-            // If another poll or the writer was quicker, theirs will do.
-            self.arena
-                .set_seen(index, seen, Seen { last: tick, ..seen });
+            self.arena.note_seen(index, Seen { last: tick, ..seen });
         }
         Some(Look {
             time: reading.time,
@@ -175,7 +181,8 @@ impl Line {
     }
 
     /// Whether the fleet should be told that ticket `id` was seen at `now`, because it was last told
-    /// `every` ago or longer. Of several threads that ask at once, one is told so.
+    /// `every` ago or longer. Of several threads that ask at once, one is told so (two, if a poll
+    /// is noted in the same nanoseconds; telling twice is harmless).
     pub fn claim_sighting(&self, id: &TicketId, now: Micros, every: Duration) -> bool {
         let Some((index, _)) = self.entry(id) else {
             return false;
@@ -254,14 +261,20 @@ impl Line {
     fn count(&self, kinds: &[Kind]) -> u64 {
         kinds
             .iter()
-            .map(|&kind| u64::from(self.counts[kind as usize].load(Relaxed)))
+            .map(|&kind| u64::from(self.changing.counts[kind as usize].load(Relaxed)))
             .sum()
+    }
+
+    /// Lets entry `index`, ticket `id`'s, be found. For the one writer.
+    pub(super) fn index_entry(&self, index: u32, id: &TicketId) {
+        self.index
+            .insert(prefix(id), index, |index| prefix(&self.arena.key(index).id));
     }
 
     /// Moves one ticket from one count to the other. For the one writer.
     pub(super) fn recount(&self, from: Kind, to: Kind) {
         let add = |kind: Kind, change: i32| {
-            let count = &self.counts[kind as usize];
+            let count = &self.changing.counts[kind as usize];
             count.store(count.load(Relaxed).wrapping_add_signed(change), Relaxed);
         };
         add(from, -1);

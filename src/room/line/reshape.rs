@@ -194,15 +194,16 @@ impl Order {
     /// After a removal from `position`: drops its segment if it is empty, merges it with a
     /// neighbour if both have become sparse. The last segment stays, as tickets are added to it.
     pub(super) fn tidy(&self, shape: &mut Shape, arena: &Arena, position: u32) {
-        let directory = Arc::clone(&shape.directory);
-        let Some(at) = self.location(&directory, parts(position).0) else {
+        let directory = &shape.directory;
+        let Some(at) = self.location(directory, parts(position).0) else {
             return;
         };
-        let Some(segment) = directory.segment(at) else {
+        let Some(live) = directory.segment(at).map(|segment| segment.live()) else {
             return;
         };
-        let live = segment.live();
-        if directory.last() == Some(at) {
+        // Asked at powers of two only, so that removals stay cheap.
+        let is_sparse = live <= SPARSE && live.is_power_of_two();
+        if !(live == 0 || is_sparse) || directory.last() == Some(at) {
             return;
         }
         if live == 0 {
@@ -214,8 +215,7 @@ impl Order {
                     new: Vec::new(),
                 }],
             );
-        } else if live <= SPARSE && live.is_power_of_two() {
-            // Asked at powers of two only, so that removals stay cheap.
+        } else {
             let before = at
                 .member
                 .checked_sub(1)
@@ -247,7 +247,7 @@ impl Shape {
         key: &TicketKey,
         arena: &Arena,
     ) -> Option<usize> {
-        let boundary = segment.boundary(key, arena);
+        let boundary = segment.boundary(0, key, arena);
         let low = segment.taken_before(boundary).map_or(0, |slot| slot + 1);
         match segment.taken(boundary..segment.slots()).next() {
             None if self.directory.last() == Some(at) && self.used < segment.slots() => {
@@ -321,7 +321,7 @@ fn spread(
         });
         debug_assert!(!is_last || mine == rest.len());
         for &(key, entry) in &rest[..mine] {
-            let to = segment.boundary(&key, arena);
+            let to = segment.boundary(from, &key, arena);
             tickets.extend(
                 segment
                     .taken(from..to)
@@ -360,10 +360,14 @@ fn spread(
         } else {
             used
         };
-        let segment = Segment::new(shape.numbers.take(), low, slots);
-        for (i, ticket) in tickets.iter().enumerate() {
-            segment.put(i * used / tickets.len(), ticket.entry);
-        }
+        let mut segment = Segment::new(shape.numbers.take(), low, slots);
+        let share = |i| i * used / tickets.len();
+        segment.fill(
+            tickets
+                .iter()
+                .enumerate()
+                .map(|(i, ticket)| (share(i), ticket.entry)),
+        );
         Arc::new(segment)
     });
     let new = new.collect();

@@ -1,8 +1,8 @@
-//! A stretch of the line: up to 3,584 slots in key order, of which some hold a ticket.
+//! A stretch of the line: up to 4,032 slots in key order, of which some hold a ticket.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
 
 use zerocopy::FromZeros;
 
@@ -10,31 +10,74 @@ use crate::model::TicketKey;
 
 use super::arena::Arena;
 
-/// Slots in a block: what fits a cache line beside the counter.
-const BLOCK_SLOTS: usize = 64 * BLOCK_WORDS;
+/// Words of a block's bitmap, and its slots.
 const BLOCK_WORDS: usize = 7;
-/// The most slots a segment has: eight blocks, so that a slot's number fits 12 bits.
-pub(super) const SLOTS_MAX: usize = 8 * BLOCK_SLOTS;
+const BLOCK_SLOTS: usize = 64 * BLOCK_WORDS;
+/// The most blocks a segment has: as many as a slot's number of 12 bits allows.
+const BLOCKS_MAX: usize = 9;
+/// The most slots a segment has.
+pub(super) const SLOTS_MAX: usize = BLOCKS_MAX * BLOCK_SLOTS;
 
-/// One cache line: which slots are taken, and how many are in the blocks before.
+/// One cache line: which slots are taken, and how many are before each word of that bitmap.
 #[derive(Default)]
 #[repr(align(64))]
 struct Block {
-    before: AtomicU32,
+    /// Six numbers of nine bits in one word, so that they are read at once: the taken slots of this
+    /// block before its words 1, 2, 3, 4, 5, 6.
+    counts: AtomicU64,
     taken: [AtomicU64; BLOCK_WORDS],
+}
+
+const COUNT_BITS: usize = 9;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+/// A one in each count.
+const ONES: u64 = 1 | 1 << 9 | 1 << 18 | 1 << 27 | 1 << 36 | 1 << 45;
+
+impl Block {
+    /// How many taken slots of this block are before `offset`, and whether that one is taken.
+    fn rank(&self, offset: usize) -> (u32, bool) {
+        let word = offset / 64;
+        let taken = self.taken[word].load(Acquire);
+        // Word 0 has no count: the shift to the left gives it a zero.
+        let counts = self.counts.load(Relaxed) << COUNT_BITS;
+        let words_before = (counts >> (COUNT_BITS * word)) & COUNT_MASK;
+        let bits_before = (taken & ((1 << (offset % 64)) - 1)).count_ones();
+        (
+            words_before as u32 + bits_before,
+            taken >> (offset % 64) & 1 == 1,
+        )
+    }
+
+    /// Flips the slot at `offset`, and adds 1 or -1 to the counts of the words after it.
+    fn flip(&self, offset: usize, change: i64) {
+        let word = offset / 64;
+        let taken = &self.taken[word];
+        taken.store(taken.load(Relaxed) ^ 1 << (offset % 64), Release);
+        let later = ONES & u64::MAX << (COUNT_BITS * word);
+        let counts = self.counts.load(Relaxed);
+        self.counts.store(
+            counts.wrapping_add(later.wrapping_mul(change as u64)),
+            Relaxed,
+        );
+    }
 }
 
 /// Tickets in order. Slots may be empty anywhere: they cost nothing in a rank, and give room to
 /// tickets that turn up late. A ticket never changes its slot; a segment that has to be spread
 /// anew is replaced by new ones.
 ///
-/// Readers count, one writer changes. A removal changes one of the numbers that any one reader
-/// adds up: the bit for slots of the same block, the counter for those of later blocks.
+/// Readers count, one writer changes. A removal changes one of the words that any one reader adds
+/// up: the bits for slots of the same word, the counts of the block for those of later words, the
+/// count of their own block for those of later blocks.
+// In this order and alignment a rank needs one cache line of it.
+#[repr(C, align(64))]
 pub(super) struct Segment {
     /// Its name in the positions of its tickets.
     pub(super) number: u32,
     /// How many slots are taken.
     live: AtomicU32,
+    /// How many slots are taken in the blocks before each.
+    before: [AtomicU16; BLOCKS_MAX],
     blocks: Box<[Block]>,
     /// The entries in the slots; of an empty slot, whatever was there.
     entries: Box<[AtomicU32]>,
@@ -49,6 +92,7 @@ impl Segment {
         Self {
             number,
             live: AtomicU32::new(0),
+            before: Default::default(),
             blocks: (0..slots.div_ceil(BLOCK_SLOTS))
                 .map(|_| Block::default())
                 .collect(),
@@ -68,20 +112,18 @@ impl Segment {
         self.live.load(Relaxed)
     }
 
-    /// How many tickets are before `slot` in this segment. One cache line is read.
-    pub(super) fn rank(&self, slot: usize) -> u32 {
-        let Some(block) = self.blocks.get(slot / BLOCK_SLOTS) else {
-            return self.live();
-        };
-        let offset = slot % BLOCK_SLOTS;
-        // Without branches: all seven words, those after the slot masked away.
-        let mut rank = block.before.load(Relaxed);
-        for (word, taken) in block.taken.iter().enumerate() {
-            let bits = offset.saturating_sub(word * 64).min(64) as u32;
-            let mask = 1u64.checked_shl(bits).unwrap_or(0).wrapping_sub(1);
-            rank += (taken.load(Relaxed) & mask).count_ones();
+    /// How many tickets are before `slot` in this segment, and whether it is taken. Two cache lines
+    /// are read.
+    pub(super) fn rank(&self, slot: usize) -> (u32, bool) {
+        let (block, offset) = (slot / BLOCK_SLOTS, slot % BLOCK_SLOTS);
+        match self.blocks.get(block) {
+            None => (self.live(), false),
+            Some(inside) => {
+                let before = self.before[block].load(Relaxed);
+                let (rank, taken) = inside.rank(offset);
+                (u32::from(before) + rank, taken)
+            }
         }
-        rank
     }
 
     fn word(&self, slot: usize) -> &AtomicU64 {
@@ -145,15 +187,17 @@ impl Segment {
         })
     }
 
-    /// The slot that parts the tickets before `key` from those at or after it: by bisection.
-    pub(super) fn boundary(&self, key: &TicketKey, arena: &Arena) -> usize {
-        let (mut low, mut high) = (0, self.slots());
+    /// The slot, from `from` on, that parts the tickets before `key` from those at or after it. By
+    /// ever longer steps and bisection of the last, so that near ones are found soon.
+    pub(super) fn boundary(&self, from: usize, key: &TicketKey, arena: &Arena) -> usize {
+        let (mut low, mut high, mut step) = (from, self.slots(), 64);
         while low < high {
-            let middle = low.midpoint(high);
+            let middle = low.midpoint(high).min(low + step);
             match self.first_key(middle..high, arena) {
                 Some((slot, found)) if found < *key => low = slot + 1,
                 _ => high = middle,
             }
+            step *= 2;
         }
         low
     }
@@ -163,22 +207,53 @@ impl Segment {
     /// Puts an entry into an empty slot.
     pub(super) fn put(&self, slot: usize, entry: u32) {
         self.entries[slot].store(entry, Release);
-        let word = self.word(slot);
-        word.store(word.load(Relaxed) | 1 << (slot % 64), Release);
-        for block in &self.blocks[slot / BLOCK_SLOTS + 1..] {
-            block.before.store(block.before.load(Relaxed) + 1, Relaxed);
-        }
-        self.live.store(self.live() + 1, Relaxed);
+        self.flip(slot, 1);
     }
 
     /// Empties a taken slot.
     pub(super) fn take(&self, slot: usize) {
-        let word = self.word(slot);
-        word.store(word.load(Relaxed) & !(1 << (slot % 64)), Release);
-        for block in &self.blocks[slot / BLOCK_SLOTS + 1..] {
-            block.before.store(block.before.load(Relaxed) - 1, Relaxed);
+        self.flip(slot, -1);
+    }
+
+    fn flip(&self, slot: usize, change: i8) {
+        let (block, offset) = (slot / BLOCK_SLOTS, slot % BLOCK_SLOTS);
+        self.blocks[block].flip(offset, change.into());
+        for before in &self.before[block + 1..] {
+            before.store(
+                before.load(Relaxed).wrapping_add_signed(change.into()),
+                Relaxed,
+            );
         }
-        self.live.store(self.live() - 1, Relaxed);
+        self.live
+            .store(self.live().wrapping_add_signed(change.into()), Relaxed);
+    }
+
+    /// Puts entries into slots of an empty segment that nobody else has yet, `slots` in any order.
+    pub(super) fn fill(&mut self, slots: impl Iterator<Item = (usize, u32)>) {
+        for (slot, entry) in slots {
+            *self.entries[slot].get_mut() = entry;
+            let word = &mut self.blocks[slot / BLOCK_SLOTS].taken[slot % BLOCK_SLOTS / 64];
+            *word.get_mut() |= 1 << (slot % 64);
+        }
+        let mut sum = 0;
+        let blocks = self
+            .blocks
+            .iter_mut()
+            .map(Some)
+            .chain(std::iter::repeat_with(|| None));
+        for (before, block) in self.before.iter_mut().zip(blocks) {
+            *before.get_mut() = sum;
+            let Some(block) = block else { continue };
+            let (mut counts, mut within) = (0, 0);
+            for (word, taken) in block.taken.iter_mut().enumerate() {
+                // The count before word 0, which is zero, is shifted out.
+                counts |= within << (COUNT_BITS * word);
+                within += u64::from(taken.get_mut().count_ones());
+            }
+            *block.counts.get_mut() = counts >> COUNT_BITS;
+            sum += within as u16;
+        }
+        *self.live.get_mut() = sum.into();
     }
 }
 
@@ -194,23 +269,26 @@ mod tests {
             id: TicketId::from_u128(0),
         };
         for slots in [64, 500, SLOTS_MAX] {
-            let segment = Segment::new(1, low, slots);
+            let mut segment = Segment::new(1, low, slots);
             let mut taken: Vec<usize> = (0..slots).filter(|s| s * 7919 % 5 < 2).collect();
-            for &slot in taken.iter().rev() {
-                segment.put(slot, slot as u32 + 1);
-            }
+            let (filled, put) = taken.split_at(taken.len() / 2);
+            segment.fill(filled.iter().map(|&slot| (slot, slot as u32 + 1)));
+            put.iter()
+                .rev()
+                .for_each(|&slot| segment.put(slot, slot as u32 + 1));
             for pass in 0..2 {
                 assert_eq!(segment.live() as usize, taken.len());
                 assert!(segment.taken(0..slots).eq(taken.iter().copied()));
                 for slot in 0..slots {
                     let before = taken.partition_point(|&t| t < slot);
-                    assert_eq!(segment.rank(slot) as usize, before);
+                    let is_taken = taken.get(before) == Some(&slot);
+                    assert_eq!(segment.rank(slot), (before as u32, is_taken));
                     assert_eq!(segment.taken_before(slot), taken[..before].last().copied());
                     assert_eq!(
                         segment.taken(slot..slots).next(),
                         taken.get(before).copied()
                     );
-                    assert_eq!(segment.is_taken(slot), taken.get(before) == Some(&slot));
+                    assert_eq!(segment.is_taken(slot), is_taken);
                 }
                 if pass == 0 {
                     taken

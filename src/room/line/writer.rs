@@ -10,7 +10,7 @@ use crate::model::{Micros, TicketId, TicketKey};
 use super::arena::{Arena, Reading, Seen};
 use super::history::History;
 use super::order::Shape;
-use super::reader::{Line, prefix};
+use super::reader::Line;
 use super::state::{Kind, Reason, State, Word};
 use super::wheel::Wheel;
 
@@ -118,7 +118,7 @@ impl LineWriter<'_> {
             TicketKey { arrival, id: *id },
             Word::new(Kind::Free, 0),
         );
-        self.line.index.insert(prefix(id), index);
+        self.line.index_entry(index, id);
         Joined::New
     }
 
@@ -146,10 +146,8 @@ impl LineWriter<'_> {
                 },
             );
             let tick = self.line.epoch.tick(now);
-            let seen = self.line.arena.seen(index);
-            self.line.arena.set_seen(
+            self.line.arena.note_seen(
                 index,
-                seen,
                 Seen {
                     last: tick,
                     published: tick,
@@ -195,7 +193,7 @@ impl LineWriter<'_> {
                 };
             };
             self.turn_to(index, Kind::Free, gone);
-            self.line.index.insert(prefix(id), index);
+            self.line.index_entry(index, id);
             return Removed {
                 was: None,
                 now: gone.state(epoch),

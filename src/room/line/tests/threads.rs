@@ -1,6 +1,6 @@
 //! Readers and a writer at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::super::*;
 use crate::model::{Micros, TicketId, TicketKey};
@@ -107,4 +107,32 @@ fn places_never_fall_while_late_tickets_come_in_between() {
     for &n in &watched {
         assert_eq!(line.look(&id(n), Micros(0)).unwrap().place, Some(n + 1));
     }
+}
+
+#[test]
+fn who_has_joined_is_found_while_the_index_grows() {
+    let line = Line::new(Micros(0), 1);
+    let joined = AtomicU64::new(0);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for reader in 0..2u64 {
+            let (line, joined, over) = (&line, &joined, &over);
+            scope.spawn(move || {
+                let mut n = reader;
+                while !over.load(Ordering::Relaxed) {
+                    let known = joined.load(Ordering::Acquire);
+                    n = n.wrapping_mul(25_214_903_917).wrapping_add(11);
+                    if let Some(n) = n.checked_rem(known) {
+                        assert!(line.find(&id(n)).is_some(), "{n} of {known}");
+                    }
+                    assert!(line.find(&id(1 << 40 | n)).is_none());
+                }
+            });
+        }
+        for n in 0..60_000 {
+            line.write().join(&id(n), key(n).arrival, Micros(0));
+            joined.store(n + 1, Ordering::Release);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
 }

@@ -1,0 +1,220 @@
+//! The connections that all calls share: to a cluster, or to one server.
+//!
+//! Nothing here retries for long: the cluster client follows redirections and at most
+//! [`RETRIES`] times goes round again, within the response timeout; the callers of the store decide
+//! on the rest. Blocking reads have connections of their own, see [`super::wait`].
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    Pipeline, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
+};
+use tokio::sync::Mutex;
+
+use super::classify::classified;
+use super::settings::{Address, Settings};
+use crate::store::StoreError;
+
+/// How often the cluster client goes round again by itself.
+const RETRIES: u32 = 3;
+/// Between two of its rounds, in milliseconds, at least and at most.
+const RETRY_WAIT: (u64, u64) = (10, 200);
+
+/// The shared connections.
+pub(super) enum Link {
+    Cluster(ClusterConnection),
+    Single(Box<Single>),
+}
+
+impl Link {
+    /// Connects to the cluster that the servers of `settings` belong to.
+    pub async fn cluster(settings: &Settings) -> RedisResult<Self> {
+        let nodes = settings.addresses.iter().map(|a| info(settings, a));
+        let nodes: Vec<ConnectionInfo> = nodes.collect::<RedisResult<_>>()?;
+        let mut builder = ClusterClient::builder(nodes)
+            .retries(RETRIES)
+            .min_retry_wait(RETRY_WAIT.0)
+            .max_retry_wait(RETRY_WAIT.1)
+            .retry_wait_formula(RETRY_WAIT.0, 2)
+            .connection_timeout(settings.connection_timeout)
+            .response_timeout(settings.response_timeout)
+            .overall_response_timeout(Some(settings.response_timeout))
+            .tcp_settings(tcp());
+        if let Some(ca) = certificates(settings) {
+            builder = builder.certs(ca);
+        }
+        let client = builder.build()?;
+        Ok(Self::Cluster(client.get_async_connection().await?))
+    }
+
+    /// Connects to the first server that can be reached.
+    pub async fn single(settings: &Settings) -> RedisResult<Self> {
+        let (connection, _) = connect_any(settings).await?;
+        Ok(Self::Single(Box::new(Single {
+            settings: settings.clone(),
+            state: Mutex::new((0, Some(connection))),
+        })))
+    }
+
+    /// Runs one command.
+    pub async fn query(&self, during: &'static str, cmd: &Cmd) -> Result<Value, StoreError> {
+        self.raw(cmd)
+            .await
+            .map_err(|error| classified(during, error))
+    }
+
+    /// Runs one command; its error as Redis gave it.
+    pub async fn raw(&self, cmd: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Cluster(connection) => cmd.query_async(&mut connection.clone()).await,
+            Self::Single(single) => {
+                let (generation, mut connection) = single.get().await?;
+                let answer = cmd.query_async(&mut connection).await;
+                single.judge(generation, answer).await
+            }
+        }
+    }
+
+    /// Runs commands whose keys all have one tag, in one round trip; not as one step.
+    pub async fn pipe(
+        &self,
+        during: &'static str,
+        pipe: &Pipeline,
+    ) -> Result<Vec<Value>, StoreError> {
+        let answer = match self {
+            Self::Cluster(connection) => pipe.query_async(&mut connection.clone()).await,
+            Self::Single(single) => match single.get().await {
+                Ok((generation, mut connection)) => {
+                    let answer = pipe.query_async(&mut connection).await;
+                    single.judge(generation, answer).await
+                }
+                Err(error) => Err(error),
+            },
+        };
+        answer.map_err(|error| classified(during, error))
+    }
+
+    /// Runs one command on every master. Answers each one's answer, with its address in a cluster.
+    pub async fn masters(&self, cmd: Cmd) -> RedisResult<Vec<(String, Value)>> {
+        let Self::Cluster(connection) = self else {
+            return Ok(vec![(String::new(), self.raw(&cmd).await?)]);
+        };
+        let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        let answers = connection.clone().route_command(cmd, all).await?;
+        let Value::Map(answers) = answers else {
+            return Ok(vec![(String::new(), answers)]);
+        };
+        let named = answers.into_iter().map(|(address, answer)| {
+            let address: String = redis::from_redis_value(address).unwrap_or_default();
+            (address, answer)
+        });
+        Ok(named.collect())
+    }
+}
+
+/// One server. A connection that broke is replaced by the next call.
+pub(super) struct Single {
+    settings: Settings,
+    /// Held while connecting only: one call connects, the others wait for it, no longer than a
+    /// connection may take. The number tells connections apart.
+    state: Mutex<(u64, Option<MultiplexedConnection>)>,
+}
+
+impl Single {
+    async fn get(&self) -> RedisResult<(u64, MultiplexedConnection)> {
+        let mut state = self.state.lock().await;
+        if let Some(connection) = &state.1 {
+            return Ok((state.0, connection.clone()));
+        }
+        let (connection, _) = connect_any(&self.settings).await?;
+        *state = (state.0 + 1, Some(connection.clone()));
+        Ok((state.0, connection))
+    }
+
+    /// Drops the connection if it broke.
+    async fn judge<T>(&self, generation: u64, answer: RedisResult<T>) -> RedisResult<T> {
+        if let Err(error) = &answer
+            && (error.is_unrecoverable_error() || error.is_io_error())
+        {
+            let mut state = self.state.lock().await;
+            if state.0 == generation {
+                state.1 = None;
+            }
+        }
+        answer
+    }
+}
+
+/// A connection of its own to the first server that can be reached, and which one that is.
+pub(super) async fn connect_any(
+    settings: &Settings,
+) -> RedisResult<(MultiplexedConnection, Address)> {
+    let mut failed = None;
+    for address in &settings.addresses {
+        match connect(settings, address, settings.response_timeout).await {
+            Ok(connection) => return Ok((connection, address.clone())),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| {
+        RedisError::from((redis::ErrorKind::InvalidClientConfig, "no server is named"))
+    }))
+}
+
+/// A connection of its own to one server, whose answers may take so long.
+pub(super) async fn connect(
+    settings: &Settings,
+    address: &Address,
+    response_timeout: std::time::Duration,
+) -> RedisResult<MultiplexedConnection> {
+    let info = info(settings, address)?;
+    let client = match certificates(settings) {
+        Some(ca) => Client::build_with_tls(info, ca)?,
+        None => Client::open(info)?,
+    };
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(settings.connection_timeout))
+        .set_response_timeout(Some(response_timeout));
+    client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+}
+
+fn info(settings: &Settings, address: &Address) -> RedisResult<ConnectionInfo> {
+    let (host, port) = (address.host.clone(), address.port);
+    let address = if settings.tls {
+        ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: false,
+            tls_params: None,
+        }
+    } else {
+        ConnectionAddr::Tcp(host, port)
+    };
+    let mut login = RedisConnectionInfo::default();
+    if let Some(user) = &settings.user {
+        login = login.set_username(user);
+    }
+    if let Some(password) = &settings.password {
+        login = login.set_password(password);
+    }
+    let info = address.into_connection_info()?;
+    Ok(info.set_redis_settings(login).set_tcp_settings(tcp()))
+}
+
+/// Small writes must not wait for company: batches are made before they come here.
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
+fn certificates(settings: &Settings) -> Option<TlsCertificates> {
+    settings.tls.then(|| TlsCertificates {
+        client_tls: None,
+        root_cert: settings.ca.clone(),
+    })
+}

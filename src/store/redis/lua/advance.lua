@@ -1,0 +1,143 @@
+-- Calls the next tickets.
+--
+-- More ARGV: serial, version, lease held, lease wanted, how many candidates, how many given back,
+--            then candidates, given back, and claims as ids and ends.
+local serial, version = tonumber(ARGV[14]), tonumber(ARGV[15])
+local lease_held, lease_wanted = tonumber(ARGV[16]), tonumber(ARGV[17])
+local candidates, given_back = {}, {}
+for k = 1, tonumber(ARGV[18]) do
+  candidates[k] = ARGV[19 + k]
+end
+for k = 1, tonumber(ARGV[19]) do
+  given_back[k] = ARGV[19 + #candidates + k]
+end
+local claims_from = 20 + #candidates + #given_back
+
+-- How many turns may be given now: what the bucket holds and the cap leaves. Turns that are open or
+-- leased count as taken, since each is a promise.
+local open_turns, active
+local function affordable()
+  if policy.paused then
+    return 0
+  end
+  local paid = math.floor(math.max(bucket.level, 0) / TURN)
+  if policy.max_active == 0 then
+    return paid
+  end
+  return math.min(paid, math.max(policy.max_active - active - open_turns - leased(), 0))
+end
+
+-- Disposes of what is over, and answers the tickets whose turns lapsed.
+local function dispose()
+  local missed = pop(KEY.called, now - LAPSE_GRACE)
+  for _, id in ipairs(missed) do
+    miss(id)
+  end
+  refund(#missed)
+  pop(KEY.missed, now)
+  pop(KEY.active, now)
+  bulk('HDEL', KEY.pass, pop(KEY.ends, now))
+  pop(KEY.entered, now - policy.ticket_ttl)
+  for name, lease in pairs(bucket.leases) do
+    if now - lease.asked_at > LEASE_DROPPED_AFTER then
+      dropped[name] = true
+    end
+  end
+  for name in pairs(dropped) do
+    bucket.leases[name] = nil
+  end
+  return missed
+end
+
+-- Notes that the node asked; answers whether that is newer than what was seen.
+local function newer()
+  local lease = bucket.leases[node]
+  if lease and lease.serial >= serial then
+    return false
+  end
+  bucket.leases[node] = { serial = serial, held = lease and lease.held or 0, asked_at = now }
+  return true
+end
+
+-- Gives turns to the first candidates. Answers the turns, who had entered, and whether one was new.
+local function call()
+  local till = text(now + policy.ready_ttl)
+  local entered, called = scores(KEY.entered, candidates), scores(KEY.called, candidates)
+  local turns, over, given, forgiven, until_of = {}, {}, {}, {}, {}
+  for k, id in ipairs(candidates) do
+    local open = called[k] or until_of[id]
+    if entered[k] then
+      over[#over + 1] = id
+    elseif open then
+      turns[#turns + 1] = id
+      turns[#turns + 1] = open
+    elseif affordable() > 0 then
+      bucket.level = bucket.level - TURN
+      open_turns = open_turns + 1
+      until_of[id] = till
+      given[#given + 1] = till
+      given[#given + 1] = id
+      forgiven[#forgiven + 1] = id
+      turns[#turns + 1] = id
+      turns[#turns + 1] = till
+      note(CALLED, id, now + policy.ready_ttl)
+    else
+      break
+    end
+  end
+  bulk('ZADD', KEY.called, given)
+  bulk('ZREM', KEY.missed, forgiven)
+  return turns, over, #given > 0
+end
+
+-- Brings the node's lease to what it holds and wants: the rest is refunded, more is granted.
+local function settle_lease()
+  local lease = bucket.leases[node]
+  local held = lease.held
+  -- The lease first: what it gives up is the room for the refund.
+  lease.held = math.min(held, lease_held, lease_wanted)
+  local kept = lease.held
+  refund(held - kept)
+  local more = math.min(lease_wanted - kept, affordable())
+  bucket.level = bucket.level - more * TURN
+  lease.held = kept + more
+end
+
+refill()
+local missed = dispose()
+local late = not newer()
+if not late then
+  -- One that is late may speak of a turn that was given anew since.
+  for _, id in ipairs(given_back) do
+    if redis.call('ZREM', KEY.called, id) == 1 then
+      refund(1)
+    end
+  end
+end
+local lapses = #missed
+for k = claims_from, #ARGV, 2 do
+  if not claim(ARGV[k], tonumber(ARGV[k + 1])) and not late then
+    miss(ARGV[k])
+    missed[#missed + 1] = ARGV[k]
+  end
+end
+open_turns, active = redis.call('ZCARD', KEY.called), redis.call('ZCARD', KEY.active)
+local stale = late or version ~= bucket.version
+local turns, over, given = nil, {}, false
+if stale then
+  turns = redis.call('ZRANGE', KEY.called, 0, -1, 'WITHSCORES')
+else
+  turns, over, given = call()
+end
+if not late then
+  settle_lease()
+end
+if given or lapses > 0 then
+  bucket.version = bucket.version + 1
+end
+save()
+local lease = bucket.leases[node]
+return {
+  text(bucket.version), stale and 1 or 0, turns, missed, over, text(lease and lease.held or 0),
+  active, open_turns, text(bucket.level), text(now),
+}

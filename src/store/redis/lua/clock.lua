@@ -1,0 +1,1 @@
+return text(clock(ARGV[1]))

@@ -1,0 +1,176 @@
+-- What all steps of a gate share: the state machine of the gate, rule by rule as in the store that
+-- runs in the process, on the clock of this server.
+--
+-- KEYS: state, feed, gates, gate, called, missed, active, entered, pass, ends.
+-- ARGV: clock, feed age in ms, feed batches, event, node, then the policy: rate, burst, cap, paused,
+--       ready, late grace, ticket and pass ttl.
+local KEY = {
+  state = KEYS[1], feed = KEYS[2], gates = KEYS[3], gate = KEYS[4], called = KEYS[5],
+  missed = KEYS[6], active = KEYS[7], entered = KEYS[8], pass = KEYS[9], ends = KEYS[10],
+}
+local TURN = 1000000
+local LAPSE_GRACE = 1000000
+local LEASE_DROPPED_AFTER = 60000000
+local CLOCK_BACK_MAX = 60000000
+local LAPSES_MAX = 4096
+local CALLED, MISSED, ENTERED = 3, 4, 9
+
+local now = clock(ARGV[1])
+local event, node = ARGV[4], ARGV[5]
+local policy = {
+  rate = tonumber(ARGV[6]), burst = tonumber(ARGV[7]), max_active = tonumber(ARGV[8]),
+  paused = ARGV[9] == '1', ready_ttl = tonumber(ARGV[10]), late_grace = tonumber(ARGV[11]),
+  ticket_ttl = tonumber(ARGV[12]), pass_ttl = tonumber(ARGV[13]),
+}
+
+-- The bucket: micro-turns, when it was last filled (0: never), at which rate, and leases by node.
+local bucket = { level = 0, filled_at = 0, rate = 0, version = 0, leases = {} }
+do
+  local fields = redis.call('HGETALL', KEY.gate)
+  for k = 1, #fields, 2 do
+    local name, value = fields[k], fields[k + 1]
+    if string.sub(name, 1, 6) == 'lease:' then
+      local serial, held, asked_at = string.match(value, '^(%d+) (%d+) (%d+)$')
+      bucket.leases[string.sub(name, 7)] =
+        { serial = tonumber(serial), held = tonumber(held), asked_at = tonumber(asked_at) }
+    else
+      bucket[name] = tonumber(value)
+    end
+  end
+end
+local dropped = {}
+local records = {}
+
+-- Notes what the feed shall say.
+local function note(kind, id, at)
+  records[#records + 1] = string.char(kind) .. id .. struct.pack('>I8', at)
+end
+
+-- Writes the bucket, and the feed's entry if there is something to say.
+local function save()
+  local fields = {
+    'level', text(bucket.level), 'filled_at', text(bucket.filled_at),
+    'rate', string.format('%.17g', bucket.rate), 'version', text(bucket.version),
+  }
+  for name, lease in pairs(bucket.leases) do
+    fields[#fields + 1] = 'lease:' .. name
+    fields[#fields + 1] =
+      text(lease.serial) .. ' ' .. text(lease.held) .. ' ' .. text(lease.asked_at)
+  end
+  for name in pairs(dropped) do
+    if not bucket.leases[name] then
+      redis.call('HDEL', KEY.gate, 'lease:' .. name)
+    end
+  end
+  redis.call('HSET', KEY.gate, unpack(fields))
+  redis.call('SADD', KEY.gates, event)
+  if #records > 0 then
+    publish(KEY.state, KEY.feed, ARGV[1], now, tonumber(ARGV[2]), ARGV[3], 'g', event, 'n', node,
+      'v', text(bucket.version), 't', text(now), 'r', table.concat(records))
+  end
+end
+
+-- Calls a command with many arguments, some at a time; an even number, since pairs stay together.
+local function bulk(command, key, list)
+  for from = 1, #list, 1000 do
+    redis.call(command, key, unpack(list, from, math.min(from + 999, #list)))
+  end
+end
+
+local function scores(key, ids)
+  local all = {}
+  for from = 1, #ids, 1000 do
+    local some = redis.call('ZMSCORE', key, unpack(ids, from, math.min(from + 999, #ids)))
+    for k = 1, #some do
+      all[from + k - 1] = some[k]
+    end
+  end
+  return all
+end
+
+-- Takes out what is not after the moment, the earliest first.
+local function pop(key, moment)
+  local ids = redis.call('ZRANGE', key, '-inf', text(math.max(moment, 0)), 'BYSCORE', 'LIMIT', 0, LAPSES_MAX)
+  bulk('ZREM', key, ids)
+  return ids
+end
+
+local function lapsed(till)
+  return till + LAPSE_GRACE <= now
+end
+
+local function leased()
+  local held = 0
+  for _, lease in pairs(bucket.leases) do
+    held = held + lease.held
+  end
+  return held
+end
+
+-- What the bucket may hold: the burst without what is leased.
+local function room()
+  return math.max(policy.burst - leased(), 0) * TURN
+end
+
+local function refund(turns)
+  bucket.level = math.min(bucket.level + turns * TURN, room())
+end
+
+-- A turn a second is a micro-turn a microsecond. What uses up no whole one is left for the next time;
+-- a clock that went back adds nothing; a new rate counts from when the gate hears of it.
+local function refill()
+  local elapsed = math.max(now - bucket.filled_at, 0)
+  local gained, accounted = 0, elapsed
+  if bucket.rate > 0 then
+    local paid = bucket.rate * elapsed
+    -- No time pays nothing at any rate: infinity times 0 is not a number.
+    gained = paid == paid and math.min(math.floor(paid), 9223372036854775807) or 0
+    accounted = math.min(math.ceil(gained / bucket.rate), elapsed)
+  end
+  local first = bucket.filled_at == 0
+  if first then
+    gained = room()
+  end
+  bucket.level = math.min(bucket.level + gained, room())
+  if first or bucket.filled_at - now > CLOCK_BACK_MAX then
+    bucket.filled_at = math.max(now, 1)
+  elseif bucket.rate ~= policy.rate then
+    bucket.filled_at = math.max(bucket.filled_at, now)
+  else
+    bucket.filled_at = bucket.filled_at + accounted
+  end
+  bucket.rate = policy.rate
+end
+
+-- A ticket has a turn again, or needs none: what it missed is forgotten.
+local function forgive(id)
+  redis.call('ZREM', KEY.missed, id)
+end
+
+local function miss(id)
+  redis.call('ZADD', KEY.missed, text(now + policy.late_grace), id)
+  note(MISSED, id, now)
+end
+
+-- Books a turn that this node gave out of its lease; without a lease the bucket pays, below zero if it
+-- must. False for one that lapsed before it was heard of.
+local function claim(id, till)
+  if redis.call('ZSCORE', KEY.called, id) or redis.call('ZSCORE', KEY.entered, id) then
+    return true
+  end
+  if lapsed(till) then
+    return false
+  end
+  refill()
+  local lease = bucket.leases[node]
+  if lease and lease.held > 0 then
+    lease.held = lease.held - 1
+  else
+    bucket.level = bucket.level - TURN
+  end
+  redis.call('ZADD', KEY.called, text(till), id)
+  note(CALLED, id, till)
+  forgive(id)
+  return true
+end
+

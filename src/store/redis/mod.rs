@@ -1,0 +1,154 @@
+//! The store on Redis or Redis Cluster, shared by a fleet.
+//!
+//! Every change is one script call on keys of one slot: a batch into its partition, a step of a
+//! gate. A cluster redirects a single call properly, and a call that is repeated changes nothing.
+
+mod append;
+mod classify;
+mod feed;
+mod gate;
+mod keys;
+mod link;
+mod load;
+mod meta;
+mod open;
+mod reply;
+mod scripts;
+mod settings;
+mod wait;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
+use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
+use crate::model::{Batch, EventId, TicketId};
+use keys::Keys;
+use link::Link;
+use scripts::{Call, Scripts};
+use wait::Waiters;
+
+pub use settings::{Address, Mode, Settings};
+
+/// Partitions that are assumed until [`Store::meta`] says otherwise.
+const PARTITIONS: u16 = 16;
+
+/// A store on Redis. Ask [`Store::meta`] first: it says how many partitions the keys are made for.
+pub struct Redis {
+    settings: Settings,
+    link: Link,
+    scripts: Scripts,
+    /// Swapped once at most, when the store says that it has another number of partitions.
+    keys: ArcSwap<Keys>,
+    waiters: Waiters,
+}
+
+impl Redis {
+    /// Connects, and finds out by asking whether it is a cluster.
+    ///
+    /// # Errors
+    /// Nobody answers; or [`super::Retry::Never`] when the servers are not what `settings` say, or
+    /// too old.
+    pub async fn open(settings: Settings) -> Result<Self, StoreError> {
+        let link = open::open(&settings).await?;
+        Ok(Self {
+            keys: ArcSwap::from_pointee(Keys::new(&settings.prefix, PARTITIONS)),
+            settings,
+            link,
+            scripts: Scripts::new(),
+            waiters: Waiters::default(),
+        })
+    }
+
+    /// Whether it is a cluster.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.link, Link::Cluster(_))
+    }
+
+    fn base<'a>(
+        &self,
+        keys: &'a Keys,
+        partition: u16,
+        during: &'static str,
+    ) -> Result<&'a str, StoreError> {
+        keys.base(partition).ok_or_else(|| {
+            let partitions = keys.partitions();
+            let message = format!("partition {partition} of a store with {partitions}");
+            StoreError::never(during, message)
+        })
+    }
+
+    /// What the scripts go by instead of the server's clock; empty but in tests.
+    fn injected_clock(&self) -> String {
+        let clock = self.settings.clock.as_ref();
+        clock.map_or_else(String::new, |clock| clock().0.to_string())
+    }
+
+    /// The first arguments of every script that writes to a feed.
+    fn clock_and_feed(&self, call: &mut Call<'_>) {
+        call.arg(self.injected_clock())
+            .number(self.settings.feed_age.as_millis())
+            .number(self.settings.feed_batches_max);
+    }
+}
+
+impl Store for Redis {
+    fn meta(&self, partitions: u16) -> Answer<'_, Meta> {
+        Box::pin(self.do_meta(partitions))
+    }
+
+    fn append(&self, partition: u16, batch: Arc<Batch>) -> Answer<'_, Position> {
+        Box::pin(self.do_append(partition, batch))
+    }
+
+    fn feed_end(&self, partition: u16) -> Answer<'_, Position> {
+        Box::pin(self.do_feed_end(partition))
+    }
+
+    fn follow(&self, partition: u16, after: Position, limit: usize) -> Answer<'_, Feed> {
+        Box::pin(self.do_follow(partition, after, limit))
+    }
+
+    fn wait(&self, partition: u16, after: Position, patience: Duration) -> Answer<'_, bool> {
+        Box::pin(self.do_wait(partition, after, patience))
+    }
+
+    fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk> {
+        Box::pin(self.do_load(partition, from, limit))
+    }
+
+    fn gates(&self) -> Answer<'_, Vec<GateView>> {
+        Box::pin(self.do_gates())
+    }
+
+    fn advance(&self, request: AdvanceRequest) -> Answer<'_, Advanced> {
+        Box::pin(self.do_advance(request))
+    }
+
+    fn enter(&self, request: EnterRequest) -> Answer<'_, Entry> {
+        Box::pin(self.do_enter(request))
+    }
+
+    fn complete(&self, event: EventId, id: TicketId) -> Answer<'_, bool> {
+        Box::pin(self.do_complete(event, id))
+    }
+
+    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>> {
+        Box::pin(self.do_policies())
+    }
+
+    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()> {
+        Box::pin(self.do_set_policy(event, patch))
+    }
+
+    fn forget(&self, event: EventId) -> Answer<'_, ()> {
+        Box::pin(self.do_forget(event))
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        // Whatever was answered is with the servers already.
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

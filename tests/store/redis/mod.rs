@@ -1,0 +1,4 @@
+//! What only the store on Redis has.
+
+mod rules;
+mod whole;
