@@ -127,6 +127,16 @@ pub fn limits(config: &Config) -> Limits {
         batch_records: config.journal.batch_records.get() as usize,
         batch_bytes: BATCH_BYTES,
         flush_interval: config.journal.flush_interval,
+        tail_records: tail(config),
+    }
+}
+
+/// Records that a lane keeps of what the store acknowledged: an eighth of the journal over all lanes,
+/// for a store that may lose them.
+fn tail(config: &Config) -> usize {
+    match config.store.kind {
+        StoreKind::Embedded => 0,
+        StoreKind::Redis => config.journal.max_records.get() as usize / 8 / usize::from(PARTITIONS),
     }
 }
 

@@ -38,8 +38,14 @@ impl Turns {
         let this = Arc::new(self);
         let mut asked = JoinSet::new();
         let mut due = Vec::new();
+        let mut generation = this.store.generation();
         while !*stop.borrow() {
             let now = this.now();
+            let present = this.store.generation();
+            if present != generation {
+                generation = present;
+                this.room.doubt_gates(now);
+            }
             let age = this.room.journal().age(now);
             let verdict = this.health.verdict(age, this.stale_after);
             this.room
@@ -67,7 +73,13 @@ impl Turns {
     }
 
     async fn ask(self: Arc<Self>, asking: Asking) {
-        let answer = match timeout(PATIENCE, self.store.advance(asking.request.clone())).await {
+        let asked = async {
+            for request in self.room.settlement(self.now(), &asking) {
+                self.store.settle(request).await?;
+            }
+            self.store.advance(asking.request.clone()).await
+        };
+        let answer = match timeout(PATIENCE, asked).await {
             Ok(Ok(answer)) => {
                 self.health.answered(self.now());
                 Some(answer)

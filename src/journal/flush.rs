@@ -73,7 +73,17 @@ impl Flusher {
         let mut flights = JoinSet::<Done>::new();
         let mut draining = *drain.borrow();
         let mut spoken = Micros(0);
+        let mut generation = self.store.generation();
         loop {
+            let present = self.store.generation();
+            if present != generation {
+                generation = present;
+                let records = self.journal.write_again();
+                tracing::warn!(
+                    records,
+                    "the store may have lost writes, writing the last minute again"
+                );
+            }
             for number in 0..self.journal.partitions() {
                 self.start(number, &mut lanes, &mut flights, draining, &mut spoken);
             }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use super::tail::Tail;
 use crate::model::{Batch, EventId, Micros, NodeId, Record};
 
 /// How much is held, and when a batch is cut.
@@ -25,6 +26,9 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// A batch is cut when the oldest record of a lane is this old.
     pub flush_interval: Duration,
+    /// Acknowledged records of the last minute that are kept in each lane, to be written again
+    /// should the store have lost them; 0 for a store that loses none.
+    pub tail_records: usize,
 }
 
 /// Encoded size of a record, in bytes (`codec` holds it to that).
@@ -58,10 +62,20 @@ struct Lane {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Pending>,
-    /// The batch on its way, with the number of its last record.
-    sent: Option<(Arc<Batch>, u64, Micros)>,
+    sent: Option<Sent>,
+    tail: Tail,
+    /// What is to be written again, oldest first.
+    again: VecDeque<Batch>,
     records: u64,
     batches: u64,
+}
+
+/// The batch on its way.
+#[derive(Debug)]
+struct Sent {
+    batch: Arc<Batch>,
+    /// The number of its last record; `None` for one that goes again.
+    last: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -164,6 +178,20 @@ impl Journal {
         if state.sent.is_some() {
             return None;
         }
+        if let Some(batch) = state.again.pop_front() {
+            // Under a new number: the old one may be behind what the store took since.
+            state.batches += 1;
+            let batch = Arc::new(Batch {
+                seq: state.batches,
+                clock,
+                ..batch
+            });
+            state.sent = Some(Sent {
+                batch: Arc::clone(&batch),
+                last: None,
+            });
+            return Some(batch);
+        }
         let oldest = state.waiting.front()?.since;
         let due = all
             || state.waiting.len() >= self.limits.batch_records
@@ -201,7 +229,10 @@ impl Journal {
             clock,
             events,
         });
-        state.sent = Some((Arc::clone(&batch), last, oldest));
+        state.sent = Some(Sent {
+            batch: Arc::clone(&batch),
+            last: Some(last),
+        });
         Some(batch)
     }
 
@@ -209,20 +240,48 @@ impl Journal {
     pub fn acknowledge(&self, lane: u16) {
         let lane = &self.lanes[usize::from(lane)];
         let mut state = lane.state.lock();
-        let Some((batch, last, _)) = state.sent.take() else {
+        let Some(Sent {
+            batch,
+            last: Some(last),
+        }) = state.sent.take()
+        else {
             return;
         };
         let oldest = state.waiting.front().map_or(0, |pending| pending.since.0);
         lane.oldest.store(oldest, Ordering::Relaxed);
+        let records = batch.len();
+        if self.limits.tail_records > 0 {
+            state.tail.keep(batch, self.limits.tail_records);
+        }
         drop(state);
-        self.held.fetch_sub(batch.len(), Ordering::Relaxed);
+        self.held.fetch_sub(records, Ordering::Relaxed);
         lane.acknowledged.send_replace(last);
     }
 
     /// The batch on its way, to be sent again after a failure.
     pub fn unacknowledged(&self, lane: u16) -> Option<Arc<Batch>> {
         let state = self.lanes[usize::from(lane)].state.lock();
-        state.sent.as_ref().map(|(batch, _, _)| Arc::clone(batch))
+        state.sent.as_ref().map(|sent| Arc::clone(&sent.batch))
+    }
+
+    /// The store may have lost what it acknowledged lately: all that is kept of it goes again, before
+    /// anything new. Answers how many records that is.
+    pub fn write_again(&self) -> usize {
+        let again = self.lanes.iter().map(|lane| {
+            let mut state = lane.state.lock();
+            state.again = state.tail.repacked();
+            state.again.iter().map(Batch::len).sum::<usize>()
+        });
+        let records = again.sum();
+        self.wake.notify_one();
+        records
+    }
+
+    /// Whether any lane has something to write again.
+    pub fn is_behind(&self) -> bool {
+        self.lanes
+            .iter()
+            .any(|lane| !lane.state.lock().again.is_empty())
     }
 
     /// Waits until a record is durable.
@@ -313,6 +372,7 @@ mod tests {
             batch_records,
             batch_bytes: 1 << 20,
             flush_interval: Duration::from_millis(10),
+            tail_records: 4,
         };
         Journal::new(2, NodeId(0), 7, limits)
     }
@@ -359,6 +419,29 @@ mod tests {
             journal.cut(0, Micros(0), Micros(0), true).map(|b| b.len()),
             Some(1)
         );
+    }
+
+    #[test]
+    fn what_was_acknowledged_lately_can_be_written_again() {
+        let journal = journal(100, 2);
+        for n in 0..6 {
+            journal.append(Micros(n), &event("a"), record(0, n));
+        }
+        let cut = || {
+            let batch = journal.cut(0, Micros(9), Micros(9), true)?;
+            journal.acknowledge(0);
+            Some((
+                batch.seq,
+                batch.events[0].1.iter().map(|r| r.at.0).collect::<Vec<_>>(),
+            ))
+        };
+        while cut().is_some() {}
+        assert_eq!(journal.write_again(), 4, "the newest of the six");
+        journal.append(Micros(9), &event("a"), record(0, 6));
+        assert_eq!(cut(), Some((4, vec![2, 3, 4, 5])));
+        assert_eq!(cut(), Some((5, vec![6])), "and then what is new");
+        assert_eq!(journal.depth(), 0);
+        assert!(cut().is_none() && !journal.is_behind());
     }
 
     #[test]

@@ -8,3 +8,4 @@ pub mod flush;
 pub mod follow;
 pub mod health;
 pub mod lane;
+mod tail;

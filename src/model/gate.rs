@@ -109,6 +109,25 @@ pub struct EnterRequest {
     pub free: bool,
     /// The pass to write if it may enter.
     pub pass: String,
+    /// The node knows that it entered: only the pass of then is asked for.
+    pub known: bool,
+}
+
+/// "You may have lost some of these": what a node knows of turns and entries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettleRequest {
+    /// The event.
+    pub event: EventId,
+    /// Who says so.
+    pub node: NodeId,
+    /// The policy to go by.
+    pub policy: GatePolicy,
+    /// The gate's version when it was last heard of.
+    pub version: u64,
+    /// Open turns.
+    pub called: Vec<Turn>,
+    /// Tickets that entered, with when.
+    pub entered: Vec<(TicketId, Micros)>,
 }
 
 /// What came of an [`EnterRequest`].

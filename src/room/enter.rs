@@ -71,6 +71,7 @@ impl Room {
             id: found.id,
             claim,
             free: policy.order == Order::Passthrough,
+            known: found.state == State::Entered,
             pass: self.pass_keys.sign(&event.id, found.id, now, pass_ttl),
         })))
     }

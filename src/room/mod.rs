@@ -21,6 +21,7 @@ mod polling;
 mod posted;
 mod recent;
 mod restore;
+mod settle;
 mod side;
 mod status;
 mod tick;

@@ -198,4 +198,10 @@ impl Room {
         let offset = self.peers.store_offset.load(Ordering::Relaxed);
         Micros(at.0.saturating_add_signed(offset))
     }
+
+    /// A moment of our clock on the store's.
+    pub(super) fn to_store_clock(&self, at: Micros) -> Micros {
+        let offset = self.peers.store_offset.load(Ordering::Relaxed);
+        Micros(at.0.saturating_add_signed(offset.saturating_neg()))
+    }
 }

@@ -46,6 +46,8 @@ pub(super) struct Side {
 pub(super) struct LocalGate {
     pub version: u64,
     pub serial: u64,
+    /// The gate may have lost what happened after this moment: it is told before it is asked.
+    pub doubted: Option<Micros>,
     /// A request is on its way.
     pub asking: bool,
     /// When the gate last answered.

@@ -85,6 +85,8 @@ pub struct Asking {
     pub request: AdvanceRequest,
     /// When it was made.
     pub since: Micros,
+    /// The gate may have lost what happened after this: see [`Room::settlement`].
+    pub(super) doubted: Option<Micros>,
     pub(super) event: Arc<Event>,
 }
 
@@ -153,11 +155,13 @@ impl Room {
         }
         side.gate.due = now.after(period);
         let due = side.gate.due;
+        let doubted = side.gate.doubted;
         drop(side);
         drop(writer);
         self.schedule.push(due, &event.id);
         request.map(|request| Asking {
             request,
+            doubted,
             since: now,
             event: Arc::clone(event),
         })

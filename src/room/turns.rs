@@ -101,6 +101,7 @@ impl Room {
             && gate.open_turns == 0
             && gate.active == 0
             && gate.lease == 0
+            && gate.doubted.is_none()
             && lease_wanted == 0;
         if idle || !self.has_word(now, event, gate, lease_wanted) {
             return None;
@@ -139,7 +140,8 @@ impl Room {
 
     /// Whether this node is to ask the gate now.
     fn has_word(&self, now: Micros, event: &Event, gate: &LocalGate, lease_wanted: u32) -> bool {
-        !gate.leased.is_empty()
+        gate.doubted.is_some()
+            || !gate.leased.is_empty()
             || !gate.given_back.is_empty()
             || gate.lease > 0
             || lease_wanted > 0
@@ -153,6 +155,7 @@ impl Room {
             request,
             since,
             event,
+            doubted,
         } = asking;
         let policy = event.policy.load_full();
         let mut writer = event.line.write();
@@ -167,6 +170,13 @@ impl Room {
             return;
         };
         self.note_store_clock(now, answer.now);
+        if side.gate.doubted == doubted {
+            side.gate.doubted = None;
+        }
+        if answer.version < request.version && doubted.is_none() {
+            tracing::warn!(event = %event.id, "a gate lost what it had acknowledged, telling it again");
+            Self::doubt(now, &mut side.gate, answer.version);
+        }
         self.book(now, since, &request, &answer, &mut side);
         // Turns are told on the store's clock; here they end on ours.
         let ours = |until: Micros| now.after(until.since(answer.now));

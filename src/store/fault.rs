@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
+use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
 use crate::model::{Batch, EventId, TicketId};
 
 use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
@@ -21,6 +21,7 @@ pub enum Call {
     Gates,
     Advance,
     Enter,
+    Settle,
     Complete,
     Policies,
     SetPolicy,
@@ -197,6 +198,10 @@ impl<S: Store> Store for Faulty<S> {
 
     fn enter(&self, request: EnterRequest) -> Answer<'_, Entry> {
         self.run(Call::Enter, move |store| store.enter(request))
+    }
+
+    fn settle(&self, request: SettleRequest) -> Answer<'_, ()> {
+        self.run(Call::Settle, |store| store.settle(request))
     }
 
     fn complete(&self, event: EventId, id: TicketId) -> Answer<'_, bool> {

@@ -144,6 +144,11 @@ impl Gate {
         changes: &mut Vec<Change>,
     ) -> Advanced {
         let policy = &request.policy;
+        if self.bucket.filled_at == Micros(0) && request.version > 0 {
+            // What the caller knows was lost here: nothing is saved up.
+            self.bucket.filled_at = now.max(Micros(1));
+            self.bucket.rate = policy.rate;
+        }
         self.refill(now, policy);
         let mut answer = Advanced {
             now,
@@ -202,6 +207,15 @@ impl Gate {
             };
         }
         if self.entered.by_id.contains_key(&id) {
+            return Entry::Over;
+        }
+        if request.known {
+            // Forgotten with a write that was lost.
+            self.called.remove(&id);
+            for change in [Change::Called(id, None), Change::Entered(id, Some(now))] {
+                self.restore(change.clone());
+                changes.push(change);
+            }
             return Entry::Over;
         }
         if let Some(turn) = request.claim
@@ -481,6 +495,7 @@ impl Gate {
     }
 }
 
+mod settle;
 mod timed;
 
 #[cfg(test)]

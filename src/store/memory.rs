@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
+use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
 use crate::model::{Batch, EventId, Micros, TicketId, micros};
 
 use super::feed::Ring;
@@ -227,6 +227,14 @@ impl Store for Memory {
         let mut state = self.state.lock();
         let gate = state.gates.entry(request.event.clone()).or_default();
         ready(gate.enter(now, &request, &mut Vec::new()))
+    }
+
+    fn settle(&self, request: SettleRequest) -> Answer<'_, ()> {
+        let now = (self.clock)();
+        let mut state = self.state.lock();
+        let gate = state.gates.entry(request.event.clone()).or_default();
+        gate.settle(now, &request, &mut Vec::new());
+        ready(())
     }
 
     fn complete(&self, event: EventId, id: TicketId) -> Answer<'_, bool> {

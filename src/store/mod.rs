@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
+use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
 use crate::model::{Batch, EventId, Gone, Micros, TicketId};
 
 pub use embedded::Embedded;
@@ -225,6 +225,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Lets one ticket in, exactly once; see [`gate::Gate::enter`].
     fn enter(&self, request: EnterRequest) -> Answer<'_, Entry>;
+
+    /// Teaches a gate what it may have lost; see [`gate::Gate::settle`]. Nothing to do for a store
+    /// that loses nothing it has acknowledged.
+    fn settle(&self, request: SettleRequest) -> Answer<'_, ()> {
+        drop(request);
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Frees an active visitor's place. Answers whether it was held.
     fn complete(&self, event: EventId, id: TicketId) -> Answer<'_, bool>;

@@ -25,6 +25,8 @@ pub struct Faults {
     pub slow: bool,
     pub crashes: bool,
     pub cuts: bool,
+    /// The store falls back by up to most of a second.
+    pub losses: bool,
 }
 
 impl Faults {
@@ -33,10 +35,11 @@ impl Faults {
         slow: false,
         crashes: false,
         cuts: false,
+        losses: false,
     };
 
     fn none(self) -> bool {
-        !(self.lost || self.slow || self.crashes || self.cuts)
+        !(self.lost || self.slow || self.crashes || self.cuts || self.losses)
     }
 }
 
@@ -164,6 +167,10 @@ impl Day {
                 }
             }
         }
+        if self.faults.losses && self.fleet.random.random_bool(0.002) {
+            let micros = self.fleet.random.random_range(0..800_000);
+            self.fleet.store.lose_after(Micros(now.0 - micros));
+        }
         let kinds = [self.faults.slow, self.faults.crashes, self.faults.cuts];
         // Every few seconds, and never all nodes at once.
         if !self.fleet.random.random_bool(0.004)
@@ -279,7 +286,11 @@ impl Day {
             .is_some_and(|(place, at)| position > place && place > 0 && now.since(at) > LAG);
         // After a fault a recovery is declared: answers of nodes that were apart differ.
         if rose
-            && (self.faults.none() || self.faults.lost && !self.faults.slow && !self.faults.crashes)
+            && (self.faults.none()
+                || self.faults.lost
+                    && !self.faults.slow
+                    && !self.faults.crashes
+                    && !self.faults.losses)
         {
             self.wrong(n, number, &format!("I5: the place rose to {position}"));
         }

@@ -84,6 +84,7 @@ impl Fleet {
             batch_records: 64,
             batch_bytes: 1 << 20,
             flush_interval: STEP,
+            tail_records: 100_000,
         };
         let now = Micros(self.now.0.saturating_add_signed(skew));
         let epoch = (now.0 / 1_000_000) as u32;
@@ -177,6 +178,8 @@ impl Fleet {
                 for reader in &mut node.readers {
                     reader.rewind();
                 }
+                node.journal.write_again();
+                node.room.doubt_gates(now);
             }
             self.flush(node, now);
             self.follow(node, now);
@@ -186,7 +189,12 @@ impl Fleet {
         let mut asking = Vec::new();
         node.room.tick(now, &mut asking);
         for ask in asking {
-            let answer = (!node.cut).then(|| self.store.advance(&ask.request));
+            let answer = (!node.cut).then(|| {
+                for request in node.room.settlement(now, &ask) {
+                    self.store.settle(&request);
+                }
+                self.store.advance(&ask.request)
+            });
             let heard = answer.filter(|_| !self.is_lost());
             node.room.advanced(now, ask, heard);
         }

@@ -86,3 +86,14 @@ fn days_on_which_nodes_are_cut_off() {
         },
     );
 }
+
+#[test]
+fn days_on_which_the_store_falls_back() {
+    days(
+        4_000,
+        Faults {
+            losses: true,
+            ..Faults::NONE
+        },
+    );
+}

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tidegate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
+use tidegate::model::gate::{
+    AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest,
+};
 use tidegate::model::{Batch, EventId, Kind, Micros, NodeId, Record};
 use tidegate::room::GATE_EPOCH;
 use tidegate::store::gate::{Bucket, Change, Gate};
@@ -108,6 +110,17 @@ impl SimStore {
         answer
     }
 
+    pub fn settle(&mut self, request: &SettleRequest) {
+        let at = self.now;
+        let (gate, _) = self.gates.entry(request.event.clone()).or_default();
+        let mut changes = Vec::new();
+        gate.settle(at, request, &mut changes);
+        // These turns were given before.
+        let turns = self.turns.len();
+        self.write(&request.event, request.node, changes);
+        self.turns.truncate(turns);
+    }
+
     pub fn enter(&mut self, request: &EnterRequest) -> Entry {
         let at = self.now;
         let (gate, _) = self.gates.entry(request.event.clone()).or_default();
@@ -189,6 +202,12 @@ impl SimStore {
             }
         }
         self.generation += 1;
+    }
+
+    /// Loses everything.
+    pub fn wipe(&mut self) {
+        self.lose_after(Micros(0));
+        self.gates.clear();
     }
 
     /// All that was written about a ticket, in order, for whoever looks into a broken day.

@@ -210,6 +210,72 @@ fn a_turn_is_heard_of_though_the_answer_was_lost() {
 }
 
 #[test]
+fn what_a_store_lost_is_told_again() {
+    let mut fleet = Fleet::new(3, policy(), 1);
+    let tokens: Vec<_> = (0..60)
+        .map(|n| {
+            fleet.pass(STEP);
+            fleet.join(n % 3, "sale").token
+        })
+        .collect();
+    fleet.pass(SECOND);
+    let pass = fleet.enter(0, &tokens[0]).unwrap().pass;
+    fleet.pass(STEP);
+    fleet.store.lose_after(Micros(fleet.now.0 - 500_000));
+    assert!(
+        fleet
+            .enter(0, &tokens[0])
+            .is_err_and(|e| e.to_string().contains("gone"))
+    );
+    fleet.pass(3 * SECOND);
+    let open = tokens
+        .iter()
+        .filter(|token| fleet.status(1, token).unwrap().ready)
+        .count();
+    assert!(
+        (42..=46).contains(&open),
+        "{open} turns after 4.6 seconds, one of them used"
+    );
+    assert_eq!(fleet.granted.values().flatten().count(), 1);
+    assert_eq!(fleet.store.line(&sale()).len(), 59);
+    fleet.start(2, 0);
+    for token in &tokens[50..] {
+        let places = fleet.places(token);
+        assert!(places[0] > 0 && places.iter().all(|place| *place == places[0]));
+    }
+    drop(pass);
+}
+
+#[test]
+fn a_wiped_gate_starts_with_an_empty_bucket_and_knows_who_entered() {
+    let mut fleet = Fleet::new(
+        2,
+        Policy {
+            burst: 20,
+            ..policy()
+        },
+        1,
+    );
+    let tokens: Vec<_> = (0..100).map(|n| fleet.join(n % 2, "sale").token).collect();
+    fleet.pass(SECOND);
+    fleet.enter(0, &tokens[0]).unwrap();
+    fleet.pass(SECOND);
+    fleet.store.wipe();
+    let before = fleet.store.turns.len();
+    fleet.pass(SECOND);
+    let called = fleet.store.turns.len() - before;
+    assert!(
+        (8..=10).contains(&called),
+        "{called} turns in the first second"
+    );
+    assert!(
+        fleet
+            .enter(1, &tokens[0])
+            .is_err_and(|e| e.to_string().contains("gone"))
+    );
+}
+
+#[test]
 fn who_is_seen_by_one_node_is_alive_for_all_and_the_dead_are_removed() {
     let mut fleet = Fleet::new(3, still(), 1);
     let dead = fleet.join(0, "sale").token;

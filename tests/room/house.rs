@@ -67,6 +67,7 @@ impl House {
             batch_records: 1024,
             batch_bytes: 1 << 20,
             flush_interval: Duration::from_millis(10),
+            tail_records: 0,
         };
         let journal = Arc::new(Journal::new(4, NodeId(0), 1, limits));
         let key = vec![("k1".to_owned(), [7; 32])];

@@ -222,6 +222,7 @@ pub fn advance(serial: u64, version: u64, candidates: Vec<TicketId>) -> AdvanceR
 
 pub fn enter(number: u128, pass: &str) -> EnterRequest {
     EnterRequest {
+        known: false,
         event: event("e"),
         node: NodeId(0),
         policy: POLICY,

@@ -79,6 +79,7 @@ impl Bench {
 
     fn enter(&mut self, id: TicketId, claim: Option<Turn>) -> Entry {
         let request = EnterRequest {
+            known: false,
             event: EventId::new("e").unwrap(),
             node: NodeId(0),
             policy: self.policy,
@@ -330,6 +331,7 @@ fn who_is_free_to_pass_is_not_kept_by_a_lapsed_turn() {
     bench.call(ids(0..1));
     bench.now += 60 * SECOND;
     let request = EnterRequest {
+        known: false,
         event: EventId::new("e").unwrap(),
         node: NodeId(0),
         policy: bench.policy,

@@ -6,7 +6,7 @@ use super::reply::Reply;
 use super::scripts::{Call, Text};
 use super::{Redis, keys};
 use crate::model::gate::{
-    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, Turn,
+    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, SettleRequest, Turn,
 };
 use crate::model::{EventId, Micros, NodeId, TicketId};
 use crate::store::StoreError;
@@ -108,6 +108,7 @@ impl Redis {
             claim,
             free,
             pass,
+            known,
         } = request;
         let mut call = self.step(&self.scripts.enter, &event, node, &policy);
         call.arg(*id.as_bytes());
@@ -115,7 +116,9 @@ impl Redis {
             Some(turn) => call.arg(*turn.id.as_bytes()).number(turn.until.0),
             None => call.arg("").arg(""),
         };
-        call.number(u8::from(free)).arg(pass);
+        call.number(u8::from(free))
+            .arg(pass)
+            .number(u8::from(known));
         let reply = Reply(DURING);
         let mut answer = reply.list(call.run(&self.link, DURING).await?)?.into_iter();
         let mut next = || answer.next().ok_or_else(|| reply.unexpected());
@@ -134,6 +137,27 @@ impl Redis {
             "not called" => Entry::NotCalled,
             _ => return Err(reply.unexpected()),
         })
+    }
+
+    pub(super) async fn do_settle(&self, request: SettleRequest) -> Result<(), StoreError> {
+        const DURING: &str = "settle a gate";
+        let SettleRequest {
+            event,
+            node,
+            policy,
+            version,
+            called,
+            entered,
+        } = request;
+        let mut call = self.step(&self.scripts.settle, &event, node, &policy);
+        call.number(version).number(entered.len());
+        for (id, at) in &entered {
+            call.arg(*id.as_bytes()).number(at.0);
+        }
+        for turn in &called {
+            call.arg(*turn.id.as_bytes()).number(turn.until.0);
+        }
+        call.run(&self.link, DURING).await.map(drop)
     }
 
     pub(super) async fn do_complete(

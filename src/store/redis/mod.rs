@@ -24,7 +24,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
-use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
+use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
 use crate::model::{Batch, EventId, TicketId};
 use keys::Keys;
 use link::Link;
@@ -130,6 +130,10 @@ impl Store for Redis {
 
     fn enter(&self, request: EnterRequest) -> Answer<'_, Entry> {
         Box::pin(self.do_enter(request))
+    }
+
+    fn settle(&self, request: SettleRequest) -> Answer<'_, ()> {
+        Box::pin(self.do_settle(request))
     }
 
     fn complete(&self, event: EventId, id: TicketId) -> Answer<'_, bool> {

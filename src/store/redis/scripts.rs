@@ -12,6 +12,7 @@ pub(super) struct Scripts {
     pub forget: Text,
     pub advance: Text,
     pub enter: Text,
+    pub settle: Text,
     pub clock: Text,
 }
 
@@ -35,6 +36,7 @@ impl Scripts {
             forget: script!("forget"),
             advance: script!("common", "gate", "advance"),
             enter: script!("common", "gate", "enter"),
+            settle: script!("common", "gate", "settle"),
             clock: script!("common", "clock"),
         }
     }

@@ -1,7 +1,9 @@
 //! The gate's scripts are the gate: whatever is asked of both, they answer alike.
 
 use proptest::prelude::*;
-use tidegate::model::gate::{AdvanceRequest, EnterRequest, GatePolicy, GateView, Turn};
+use tidegate::model::gate::{
+    AdvanceRequest, EnterRequest, GatePolicy, GateView, SettleRequest, Turn,
+};
 use tidegate::model::{EventId, Micros, NodeId};
 use tidegate::store::gate::Gate;
 use tidegate::store::redis::Mode;
@@ -38,6 +40,11 @@ enum Ask {
         id: u128,
         claim: Option<(u128, i64)>,
         free: bool,
+        known: bool,
+    },
+    Settle {
+        called: Vec<(u128, i64)>,
+        entered: Vec<(u128, i64)>,
     },
     Complete(u128),
     Policy(GatePolicy),
@@ -115,17 +122,22 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
         },
     );
     let claims = prop::option::weighted(0.4, claim());
-    let enter = (0..3_u16, number(), claims, prop::bool::weighted(0.1)).prop_map(
-        |(node, id, claim, free)| Ask::Enter {
+    let rarely = || prop::bool::weighted(0.1);
+    let enter = (0..3_u16, number(), claims, rarely(), rarely()).prop_map(
+        |(node, id, claim, free, known)| Ask::Enter {
             node,
             id,
             claim,
             free,
+            known,
         },
     );
+    let some = || prop::collection::vec(claim(), 0..5);
+    let settle = (some(), some()).prop_map(|(called, entered)| Ask::Settle { called, entered });
     let ask = prop_oneof![
         6 => advance,
         4 => enter,
+        1 => settle,
         1 => number().prop_map(Ask::Complete),
         1 => policies().prop_map(Ask::Policy),
         4 => prop_oneof![
@@ -176,8 +188,10 @@ impl Pair<'_> {
                 id: number,
                 claim,
                 free,
+                known,
             } => {
                 let request = EnterRequest {
+                    known: *known,
                     event: self.event.clone(),
                     node: NodeId(*node),
                     policy: self.policy,
@@ -188,6 +202,19 @@ impl Pair<'_> {
                 };
                 let expected = self.gate.enter(now, &request, &mut changes);
                 prop_assert_eq!(self.store.enter(request).await.unwrap(), expected);
+            }
+            Ask::Settle { called, entered } => {
+                let entered = entered.iter().map(|entry| self.turn(*entry));
+                let request = SettleRequest {
+                    event: self.event.clone(),
+                    node: NodeId(0),
+                    policy: self.policy,
+                    version: self.version,
+                    called: called.iter().map(|turn| self.turn(*turn)).collect(),
+                    entered: entered.map(|turn| (turn.id, turn.until)).collect(),
+                };
+                self.gate.settle(now, &request, &mut changes);
+                self.store.settle(request).await.unwrap();
             }
             Ask::Advance {
                 node,

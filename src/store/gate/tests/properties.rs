@@ -178,6 +178,7 @@ proptest! {
                 Ask::Enter { node, id: number, claim } => {
                     let until = Micros(bench.now + SECOND);
                     let request = EnterRequest {
+                        known: false,
                         event: EventId::new("e").unwrap(),
                         node: NodeId(node),
                         policy: bench.policy,
@@ -275,6 +276,7 @@ proptest! {
             }
             if enters && let Some(&turn) = node.claims.last() {
                 let request = EnterRequest {
+                    known: false,
                     event: EventId::new("e").unwrap(),
                     node: NodeId(who as u16),
                     policy,

@@ -103,6 +103,11 @@ local function settle_lease()
   lease.held = kept + more
 end
 
+if bucket.filled_at == 0 and version > 0 then
+  -- What the caller knows was lost here: nothing is saved up.
+  bucket.filled_at = math.max(now, 1)
+  bucket.rate = policy.rate
+end
 refill()
 local missed = dispose()
 local late = not newer()

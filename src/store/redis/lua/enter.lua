@@ -1,6 +1,7 @@
 -- Lets one ticket in, exactly once.
 --
--- More ARGV: ticket, the claimed turn's ticket and end (or empty), whether no turn is needed, pass.
+-- More ARGV: ticket, the claimed turn's ticket and end (or empty), whether no turn is needed, pass,
+-- whether the node knows that it entered.
 local id, claimed, claimed_till = ARGV[14], ARGV[15], ARGV[16]
 local free, pass = ARGV[17] == '1', ARGV[18]
 
@@ -10,6 +11,14 @@ if written and ends and tonumber(ends) > now then
   return { 'again', written, ends, text(now) }
 end
 if redis.call('ZSCORE', KEY.entered, id) then
+  return { 'over' }
+end
+if ARGV[19] == '1' then
+  -- Forgotten with a write that was lost.
+  redis.call('ZREM', KEY.called, id)
+  redis.call('ZADD', KEY.entered, text(now), id)
+  note(ENTERED, id, now)
+  save()
   return { 'over' }
 end
 if claimed ~= '' and not claim(claimed, tonumber(claimed_till)) and not free then

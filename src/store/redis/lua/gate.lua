@@ -118,7 +118,7 @@ end
 
 -- A turn a second is a micro-turn a microsecond. What uses up no whole one is left for the next time;
 -- a clock that went back adds nothing; a new rate counts from when the gate hears of it.
-local function refill()
+local function gain()
   local elapsed = math.max(now - bucket.filled_at, 0)
   local gained, accounted = 0, elapsed
   if bucket.rate > 0 then
@@ -127,6 +127,11 @@ local function refill()
     gained = paid == paid and math.min(math.floor(paid), 9223372036854775807) or 0
     accounted = math.min(math.ceil(gained / bucket.rate), elapsed)
   end
+  return gained, accounted
+end
+
+local function refill()
+  local gained, accounted = gain()
   local first = bucket.filled_at == 0
   if first then
     gained = room()

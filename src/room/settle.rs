@@ -1,0 +1,84 @@
+//! Telling gates what they may have lost.
+
+use std::time::Duration;
+
+use super::Room;
+use super::enter::gate_policy;
+use super::line::State;
+use super::tick::Asking;
+use crate::model::Micros;
+use crate::model::gate::{SettleRequest, Turn};
+
+/// A store that fell back lost less than this.
+const LOST_AT_MOST: Duration = Duration::from_secs(120);
+/// Entries looked at while the line's writer is held, and tickets of one request at most.
+const AT_ONCE: u32 = 4_096;
+
+impl Room {
+    /// The store may have lost what it acknowledged lately: every gate is told, with its next
+    /// question, what this node knows.
+    pub fn doubt_gates(&self, now: Micros) {
+        for event in self.events.all() {
+            let since = Micros(now.0.saturating_sub(crate::model::micros(LOST_AT_MOST)));
+            let mut side = event.side.lock();
+            side.gate.doubted = side.gate.doubted.min(Some(since)).or(Some(since));
+            drop(side);
+            self.schedule.at(now, &event);
+        }
+    }
+
+    /// A gate answered with an earlier version than it had: it lost some, or all.
+    pub(super) fn doubt(now: Micros, gate: &mut super::side::LocalGate, version: u64) {
+        let since = if version <= 1 {
+            Micros(0)
+        } else {
+            Micros(now.0.saturating_sub(crate::model::micros(LOST_AT_MOST)))
+        };
+        gate.doubted = Some(since);
+    }
+
+    /// What to tell the gate before it is asked; nothing, mostly. Looks through the whole line when
+    /// there is something, a piece at a time.
+    pub fn settlement(&self, now: Micros, asking: &Asking) -> Vec<SettleRequest> {
+        let Some(since) = asking.doubted else {
+            return Vec::new();
+        };
+        let event = &asking.event;
+        let empty = SettleRequest {
+            event: event.id.clone(),
+            node: self.identity.node,
+            policy: gate_policy(&event.policy.load(), now),
+            version: asking.request.version,
+            called: Vec::new(),
+            entered: Vec::new(),
+        };
+        let mut requests = Vec::new();
+        let mut entries = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = event.line.write().entries(from, AT_ONCE, &mut entries);
+            let mut request = empty.clone();
+            for entry in entries.drain(..) {
+                match entry.state {
+                    State::Called { until } if until > now => request.called.push(Turn {
+                        id: entry.id,
+                        until: self.to_store_clock(until),
+                    }),
+                    State::Entered if entry.time >= since => {
+                        let at = self.to_store_clock(entry.time.min(now));
+                        request.entered.push((entry.id, at));
+                    }
+                    _ => {}
+                }
+            }
+            if !request.called.is_empty() || !request.entered.is_empty() {
+                requests.push(request);
+            }
+        }
+        // Even one with nothing to say moves the version on, so that the gate is not doubted again.
+        if requests.is_empty() {
+            requests.push(empty);
+        }
+        requests
+    }
+}

@@ -1,0 +1,61 @@
+//! A gate that lost what it had acknowledged learns it again from the nodes.
+
+use super::{Change, Gate, TURN, lapsed};
+use crate::model::Micros;
+use crate::model::gate::SettleRequest;
+
+impl Gate {
+    /// Takes over turns and entries that nodes know of. What is news was given without being paid
+    /// for here, so the bucket pays, below zero if it must; a gate that knew nothing at all starts
+    /// with an empty bucket instead, since what was given lately came out of the one it lost.
+    /// Harmless when repeated.
+    pub fn settle(&mut self, now: Micros, request: &SettleRequest, changes: &mut Vec<Change>) {
+        let policy = &request.policy;
+        let fresh = self.bucket.filled_at == Micros(0);
+        let mut news = 0i64;
+        for &(id, at) in &request.entered {
+            if self.entered.by_id.contains_key(&id) {
+                continue;
+            }
+            let mut learnt = vec![Change::Entered(id, Some(at))];
+            let until = Micros(at.0.saturating_add(policy.pass_ttl));
+            if until > now {
+                learnt.push(Change::Active(id, Some(until)));
+            }
+            if self.called.by_id.contains_key(&id) {
+                learnt.push(Change::Called(id, None));
+            } else {
+                news += 1;
+            }
+            self.learn(learnt, changes);
+        }
+        for turn in &request.called {
+            let known = self.called.by_id.contains_key(&turn.id)
+                || self.missed.by_id.contains_key(&turn.id)
+                || self.entered.by_id.contains_key(&turn.id);
+            if !known && !lapsed(turn.until, now) {
+                news += 1;
+                self.learn(vec![Change::Called(turn.id, Some(turn.until))], changes);
+            }
+        }
+        if fresh {
+            self.bucket.filled_at = now.max(Micros(1));
+            self.bucket.rate = policy.rate;
+        } else {
+            // The time since may have paid for them: it counts in full before the bucket overflows.
+            let (gained, accounted) = self.gained(now);
+            let level = self.bucket.level.saturating_add(gained) - news * TURN;
+            self.bucket.level = level.min(self.room(policy));
+            self.bucket.filled_at = Micros(self.bucket.filled_at.0 + accounted);
+        }
+        // Whoever knew an earlier version knows too little now.
+        self.bucket.version = self.bucket.version.max(request.version).saturating_add(1);
+    }
+
+    fn learn(&mut self, learnt: Vec<Change>, changes: &mut Vec<Change>) {
+        for change in learnt {
+            self.restore(change.clone());
+            changes.push(change);
+        }
+    }
+}
