@@ -141,7 +141,7 @@ impl Room {
     fn may_be_called(&self, found: &Found, policy: &Policy) -> bool {
         let near = f64::from(policy.burst) + policy.rate * self.identity.lag_max.as_secs_f64();
         !self.is_alone()
-            && found.state == State::Waiting
+            && matches!(found.state, State::Waiting | State::Returned)
             && found.place.is_some_and(|place| place as f64 <= near)
     }
 

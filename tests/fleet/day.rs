@@ -10,8 +10,8 @@ use tidegate::model::token::{self, TicketKeys};
 use tidegate::model::{Kind, Micros, Policy, PolicyPatch, TicketId, TicketKey};
 use tidegate::room::answer::{EnterRefusal, Phase, TokenRefusal};
 
+use super::nodes::{Fleet, STEP, sale};
 use super::store::PARTITIONS;
-use super::world::{Fleet, STEP, sale};
 
 /// Clocks of nodes are this far off at most, in microseconds.
 const SKEW: i64 = 20_000;

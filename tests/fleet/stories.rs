@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate::model::{Micros, Policy, home};
 use tidegate::room::answer::{Phase, TokenRefusal};
 
-use super::world::{Fleet, STEP, sale};
+use super::nodes::{Fleet, STEP, sale};
 use crate::room::house::policy;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -3,7 +3,6 @@
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -184,6 +183,24 @@ impl Cluster {
         });
     }
 
+    /// Waits until a master's replica has all that the master has now.
+    pub fn caught_up(&self, master: usize) {
+        let offset = |server: &Server, name: &str| {
+            let info = server.run::<String>(&["INFO", "replication"]);
+            let mut lines = info.lines();
+            let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.map_or(0, |value| value.trim().parse::<u64>().unwrap())
+        };
+        let written = offset(&self.servers[master], "master_repl_offset");
+        let replica = &self.servers[MASTERS + master];
+        wait_until("the replica has it all", || {
+            let read = offset(replica, "slave_repl_offset");
+            (read >= written)
+                .then_some(())
+                .ok_or_else(|| format!("{read} of {written}"))
+        });
+    }
+
     fn agree(&self, what: &str, holds: impl Fn(&Server) -> bool) {
         wait_until(what, || match self.servers.iter().find(|s| !holds(s)) {
             None => Ok(()),
@@ -245,7 +262,7 @@ fn wait_until(what: &str, mut look: impl FnMut() -> Result<(), String>) {
 fn a_server_ends_with_what_started_it() {
     let server = Server::start(&[]);
     let (pid, folder) = (server.pid(), server.folder.path().to_owned());
-    let alive = || Path::new("/proc").join(pid.to_string()).exists();
+    let alive = || std::path::Path::new("/proc").join(pid.to_string()).exists();
     assert!(alive() && folder.exists());
     drop(server);
     assert!(!alive() && !folder.exists());

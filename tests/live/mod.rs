@@ -1,6 +1,6 @@
 //! The fleet: three real nodes over a real Redis Cluster, behind a balancer without stickiness.
 //!
-//! `FLEET_VISITORS` sizes the sales (3,000 unless set; `make fleet` takes 30,000 in release).
+//! `FLEET_VISITORS` sizes the sales (3,000 unless set; `make live` takes 30,000 in release).
 
 mod agree;
 mod nodes;
@@ -11,6 +11,8 @@ use nodes::Fleet;
 use crate::sale::{Sale, Terms, drive};
 
 const NODES: usize = 3;
+/// Ten times what nodes take to hear of each other, since tests share the machine. Microseconds.
+const LAG: u64 = 500_000;
 
 fn visitors() -> usize {
     std::env::var("FLEET_VISITORS")
@@ -26,6 +28,8 @@ fn terms(events: usize) -> Terms {
     Terms {
         events,
         visitors,
+        nodes: NODES,
+        lag: LAG,
         rate,
         burst: (rate / 2.0).ceil() as u32 + 2,
         ..Terms::SALE

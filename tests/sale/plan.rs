@@ -22,6 +22,11 @@ pub struct Terms {
     pub events: usize,
     /// Visitors of all events together.
     pub visitors: usize,
+    /// Nodes that answer, in turn.
+    pub nodes: usize,
+    /// How long one node may take to hear of what another one did. Answers closer together than
+    /// this are not held against each other.
+    pub lag: u64,
     /// Turns per second and event.
     pub rate: f64,
     /// Turns an event may give at once.
@@ -39,6 +44,8 @@ impl Terms {
     pub const SALE: Self = Self {
         events: 100,
         visitors: 10_000,
+        nodes: 1,
+        lag: 0,
         rate: 2.5,
         burst: 3,
         ready_ttl: 8 * SECOND,

@@ -98,6 +98,8 @@ pub async fn visit(sale: &Sale, person: Person) -> Story {
     let end = visit.live().await;
     let mut epilogue = Vec::new();
     if end == End::Left {
+        // When the next poll is due, as from a tab that was forgotten.
+        sleep_until(sale.pool.stopwatch.at(visit.due)).await;
         epilogue.push(status(sale, &visit.token, visit.due).await.0);
     }
     let Person {

@@ -1,12 +1,8 @@
 //! The connections that all calls share: to a cluster, or to one server.
 //!
-//! Nothing here retries for long: the cluster client follows redirections and at most
-//! [`RETRIES`] times goes round again, within the response timeout; the callers of the store decide
-//! on the rest. Blocking reads have connections of their own, see [`super::wait`].
+//! Nothing here retries for long; the callers of the store decide on that. Blocking reads have connections of their own, see [`super::wait`].
 
 use redis::aio::MultiplexedConnection;
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::io::tcp::TcpSettings;
 use redis::{
@@ -16,39 +12,20 @@ use redis::{
 use tokio::sync::Mutex;
 
 use super::classify::classified;
+use super::clustered::Clustered;
 use super::settings::{Address, Settings};
 use crate::store::StoreError;
 
-/// How often the cluster client goes round again by itself.
-const RETRIES: u32 = 3;
-/// Between two of its rounds, in milliseconds, at least and at most.
-const RETRY_WAIT: (u64, u64) = (10, 200);
-
 /// The shared connections.
 pub(super) enum Link {
-    Cluster(ClusterConnection),
+    Cluster(Clustered),
     Single(Box<Single>),
 }
 
 impl Link {
     /// Connects to the cluster that the servers of `settings` belong to.
     pub async fn cluster(settings: &Settings) -> RedisResult<Self> {
-        let nodes = settings.addresses.iter().map(|a| info(settings, a));
-        let nodes: Vec<ConnectionInfo> = nodes.collect::<RedisResult<_>>()?;
-        let mut builder = ClusterClient::builder(nodes)
-            .retries(RETRIES)
-            .min_retry_wait(RETRY_WAIT.0)
-            .max_retry_wait(RETRY_WAIT.1)
-            .retry_wait_formula(RETRY_WAIT.0, 2)
-            .connection_timeout(settings.connection_timeout)
-            .response_timeout(settings.response_timeout)
-            .overall_response_timeout(Some(settings.response_timeout))
-            .tcp_settings(tcp());
-        if let Some(ca) = certificates(settings) {
-            builder = builder.certs(ca);
-        }
-        let client = builder.build()?;
-        Ok(Self::Cluster(client.get_async_connection().await?))
+        Clustered::connect(settings).await.map(Self::Cluster)
     }
 
     /// Connects to the first server that can be reached.
@@ -70,7 +47,10 @@ impl Link {
     /// Runs one command; its error as Redis gave it.
     pub async fn raw(&self, cmd: &Cmd) -> RedisResult<Value> {
         match self {
-            Self::Cluster(connection) => cmd.query_async(&mut connection.clone()).await,
+            Self::Cluster(cluster) => {
+                let current = cluster.current();
+                cluster.judge(&current, cmd.query_async(&mut current.get()).await)
+            }
             Self::Single(single) => {
                 let (generation, mut connection) = single.get().await?;
                 let answer = cmd.query_async(&mut connection).await;
@@ -86,7 +66,10 @@ impl Link {
         pipe: &Pipeline,
     ) -> Result<Vec<Value>, StoreError> {
         let answer = match self {
-            Self::Cluster(connection) => pipe.query_async(&mut connection.clone()).await,
+            Self::Cluster(cluster) => {
+                let current = cluster.current();
+                cluster.judge(&current, pipe.query_async(&mut current.get()).await)
+            }
             Self::Single(single) => match single.get().await {
                 Ok((generation, mut connection)) => {
                     let answer = pipe.query_async(&mut connection).await;
@@ -98,13 +81,21 @@ impl Link {
         answer.map_err(|error| classified(during, error))
     }
 
+    /// Every server that may be asked.
+    pub fn servers(&self, settings: &Settings) -> Vec<Address> {
+        match self {
+            Self::Cluster(cluster) => cluster.servers(),
+            Self::Single(_) => settings.addresses.clone(),
+        }
+    }
+
     /// Runs one command on every master. Answers each one's answer, with its address in a cluster.
     pub async fn masters(&self, cmd: Cmd) -> RedisResult<Vec<(String, Value)>> {
-        let Self::Cluster(connection) = self else {
+        let Self::Cluster(cluster) = self else {
             return Ok(vec![(String::new(), self.raw(&cmd).await?)]);
         };
         let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-        let answers = connection.clone().route_command(cmd, all).await?;
+        let answers = cluster.current().get().route_command(cmd, all).await?;
         let Value::Map(answers) = answers else {
             return Ok(vec![(String::new(), answers)]);
         };
@@ -184,7 +175,7 @@ pub(super) async fn connect(
         .await
 }
 
-fn info(settings: &Settings, address: &Address) -> RedisResult<ConnectionInfo> {
+pub(super) fn info(settings: &Settings, address: &Address) -> RedisResult<ConnectionInfo> {
     let (host, port) = (address.host.clone(), address.port);
     let address = if settings.tls {
         ConnectionAddr::TcpTls {
@@ -208,11 +199,11 @@ fn info(settings: &Settings, address: &Address) -> RedisResult<ConnectionInfo> {
 }
 
 /// Small writes must not wait for company: batches are made before they come here.
-fn tcp() -> TcpSettings {
+pub(super) fn tcp() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
 }
 
-fn certificates(settings: &Settings) -> Option<TlsCertificates> {
+pub(super) fn certificates(settings: &Settings) -> Option<TlsCertificates> {
     settings.tls.then(|| TlsCertificates {
         client_tls: None,
         root_cert: settings.ca.clone(),

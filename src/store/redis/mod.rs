@@ -5,6 +5,7 @@
 
 mod append;
 mod classify;
+mod clustered;
 mod feed;
 mod gate;
 mod keys;

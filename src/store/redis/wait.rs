@@ -40,7 +40,9 @@ impl Redis {
             .arg(patience.as_millis().max(1) as u64);
         read.arg("STREAMS").arg(feed).arg(feed::show(after));
         let kept = self.waiters.0.lock().remove(&partition);
-        let asked = ask(&self.settings, kept, &read, patience).await;
+        let mut settings = self.settings.clone();
+        settings.addresses = self.link.servers(&self.settings);
+        let asked = ask(&settings, kept, &read, patience).await;
         let (answer, connection) = asked.map_err(|error| classified(DURING, error))?;
         self.waiters.0.lock().insert(partition, connection);
         Ok(!matches!(answer, Value::Nil))
@@ -55,8 +57,9 @@ async fn ask(
     read: &redis::Cmd,
     patience: Duration,
 ) -> RedisResult<(Value, MultiplexedConnection)> {
-    let mut connection = match kept {
-        Some(connection) => connection,
+    let mut kept = kept;
+    let mut connection = match &kept {
+        Some(kept) => kept.clone(),
         None => connect_any(settings).await?.0,
     };
     for _ in 0..REDIRECTIONS_MAX {
@@ -65,6 +68,11 @@ async fn ask(
             Ok(answer) => return Ok((answer, connection)),
             Err(error) => error,
         };
+        if kept.take().is_some() && error.is_connection_dropped() {
+            // It broke while it was idle, which says nothing of the servers now.
+            connection = connect_any(settings).await?.0;
+            continue;
+        }
         let Some(address) = error.redirect_node().and_then(|(node, _)| parse(node)) else {
             return Err(error);
         };

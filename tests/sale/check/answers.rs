@@ -57,7 +57,7 @@ fn fits(run: &Run, story: &Story, seen: &Seen) -> bool {
         // A leave is acknowledged from memory, so a kill may undo it.
         (What::Told(_) | What::Failed { .. }, End::Left) => {
             let left = story.seen.last().map_or(seen.sent, |last| last.sent);
-            run.down_between(left, seen.received)
+            run.down_between(left, seen.received) || seen.sent < left + run.terms.lag
         }
         (What::Told(place), End::Entered) => place.entered,
         (What::Granted { .. }, End::Entered) => true,

@@ -10,7 +10,8 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     for event in events {
         for first in event {
             let Some(joined) = first.joined else { continue };
-            for second in event.iter().filter(|second| second.join_sent > joined) {
+            let later = |second: &&Reading| second.join_sent > joined + run.terms.lag;
+            for second in event.iter().filter(later) {
                 let fine = second
                     .turns
                     .first()
@@ -43,7 +44,7 @@ fn waits_after(run: &Run, reading: &Reading, another: u64) -> bool {
     let doubtful = reading
         .doubtful_from
         .is_some_and(|from| from <= waits_until);
-    waits_until > another && !forgotten && !doubtful
+    waits_until > another + run.terms.lag && !forgotten && !doubtful
 }
 
 #[cfg(test)]

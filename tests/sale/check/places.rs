@@ -17,7 +17,8 @@ pub fn check(run: &Run) -> Verdict {
                 .iter()
                 .rev()
                 .take_while(|(_, was)| was.position > 0);
-            let promised = since_turn.clone().find(|(told, _)| firm(run, *told));
+            let heard = |told: u64| told + run.terms.lag <= now && firm(run, told);
+            let promised = since_turn.clone().find(|(told, _)| heard(*told));
             // Within a kill's own moments one answer may rest on what the other one did not.
             let promised = if firm(run, now) { promised } else { None };
             if let Some((told, _)) = promised {

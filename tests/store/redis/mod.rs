@@ -1,4 +1,5 @@
 //! What only the store on Redis has.
 
+mod failover;
 mod rules;
 mod whole;
