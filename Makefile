@@ -1,6 +1,6 @@
 # The verbs of this repository. CI runs the same ones: see .ci/run.
 
-.PHONY: help run build test bench lint fmt check-licenses docker-replay clean
+.PHONY: help run build test live bench lint fmt check-licenses docker-replay clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -12,9 +12,13 @@ run: ## serve with config.toml
 build: ## the release binary, target/release/tidegate
 	cargo build --locked --release
 
-test: ## every test; says what is missing to run them
+test: ## every test but those of "make live"; says what is missing to run them
 	.ci/need test
-	cargo test --locked
+	cargo test --locked -- --skip live::
+
+live: ## a real fleet over a real Redis Cluster, at full size; wants the machine to itself
+	.ci/need test
+	FLEET_VISITORS=30000 FLEET_POLLS=1000000 cargo test --locked --release --test all -- live:: --nocapture --test-threads 1
 
 bench: ## every benchmark
 	cargo bench --locked

@@ -112,6 +112,7 @@ async fn enter(store: Arc<Redis>) {
                     claim: None,
                     free: false,
                     pass: "a pass of some length ".repeat(16),
+                    known: false,
                 };
                 store.enter(request).await.unwrap();
             }

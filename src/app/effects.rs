@@ -32,27 +32,40 @@ pub struct StoreEffects {
 }
 
 impl StoreEffects {
-    async fn patiently<T>(&self, answer: Answer<'_, T>) -> Result<T, Unavailable> {
-        let failed = match timeout(PATIENCE, answer).await {
+    /// Asks the store unless it is to be left alone.
+    async fn patiently<'a, T>(
+        &'a self,
+        call: impl FnOnce(&'a dyn Store) -> Answer<'a, T>,
+    ) -> Result<T, Unavailable> {
+        if self
+            .health
+            .alone_until(Micros(self.clock.now_micros()))
+            .is_some()
+        {
+            return Err(Unavailable(
+                "it failed and is left alone for a moment".to_owned(),
+            ));
+        }
+        let failed = match timeout(PATIENCE, call(self.store.as_ref())).await {
             Ok(Ok(value)) => {
-                self.health.answered(Micros(self.clock.now_micros()));
+                self.health.answered();
                 return Ok(value);
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
         };
-        self.health.failed(&failed);
+        self.health.failed(Micros(self.clock.now_micros()), &failed);
         Err(Unavailable(failed))
     }
 }
 
 impl Effects for StoreEffects {
     fn enter(&self, request: EnterRequest) -> Effect<'_, Entry> {
-        Box::pin(self.patiently(self.store.enter(request)))
+        Box::pin(self.patiently(move |store| store.enter(request)))
     }
 
     fn complete(&self, event: EventId, id: TicketId) -> Effect<'_, bool> {
-        Box::pin(self.patiently(self.store.complete(event, id)))
+        Box::pin(self.patiently(move |store| store.complete(event, id)))
     }
 
     fn durable(&self, commit: Commit) -> Effect<'_, ()> {
@@ -65,11 +78,11 @@ impl Effects for StoreEffects {
     }
 
     fn keep_policy(&self, event: EventId, patch: Option<String>) -> Effect<'_, ()> {
-        Box::pin(self.patiently(self.store.set_policy(event, patch)))
+        Box::pin(self.patiently(move |store| store.set_policy(event, patch)))
     }
 
     fn forget(&self, event: EventId) -> Effect<'_, ()> {
-        Box::pin(self.patiently(self.store.forget(event)))
+        Box::pin(self.patiently(move |store| store.forget(event)))
     }
 
     fn health(&self) -> StoreHealth {

@@ -7,6 +7,7 @@ mod effects;
 mod load;
 mod node;
 mod parts;
+mod refill;
 mod scrape;
 mod turns;
 

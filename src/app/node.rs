@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{RunError, effects, load, parts, scrape, turns};
+use super::{RunError, effects, load, parts, refill, scrape, turns};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, Build, Drained, Face, Shared};
@@ -31,6 +31,7 @@ pub struct Node {
     store: Arc<dyn Store>,
     listeners: Vec<JoinHandle<Drained>>,
     turns: JoinHandle<()>,
+    refill: JoinHandle<()>,
     /// In a fleet only.
     follower: Option<JoinHandle<()>>,
     flusher: JoinHandle<usize>,
@@ -50,7 +51,8 @@ impl Node {
         store: Arc<dyn Store>,
         keys: parts::Keys,
     ) -> Result<Self, RunError> {
-        let partitions = store.meta(parts::PARTITIONS).await?.partitions;
+        let meta = store.meta(parts::PARTITIONS).await?;
+        let partitions = meta.partitions;
         let now = Micros(clock.now_micros());
         let epoch = u32::try_from(now.0 / 1_000_000).unwrap_or(u32::MAX);
         let limits = parts::limits(config);
@@ -116,6 +118,13 @@ impl Node {
             let follower = load::follower(&room, &store, &clock, &health);
             tokio::spawn(follower.run(loaded.ends, stop.clone()))
         });
+        let watch = refill::Watch {
+            room: Arc::clone(&room),
+            store: Arc::clone(&store),
+            health: Arc::clone(&health),
+            clock: clock.clone(),
+        };
+        let refill = tokio::spawn(watch.run(meta, stop.clone()));
         let turns = turns::Turns {
             room: Arc::clone(&room),
             store: Arc::clone(&store),
@@ -135,6 +144,7 @@ impl Node {
             store,
             listeners,
             turns,
+            refill,
             follower,
             flusher,
             stop_listening,
@@ -153,6 +163,7 @@ impl Node {
         }
         self.stop_turns.send_replace(true);
         let _ = self.turns.await;
+        let _ = self.refill.await;
         if let Some(follower) = self.follower {
             let _ = follower.await;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::effects::StoreEffects;
 use crate::clock::Clock;
+use crate::journal::health::Circuit;
 use crate::model::Micros;
 use crate::room::Room;
 use crate::room::effects::{Effects, StoreHealth};
@@ -51,6 +52,11 @@ fn of_node(room: &Room, effects: &StoreEffects, clock: &Clock) -> Vec<Sample> {
         StoreHealth::Degraded => 0.5,
         StoreHealth::Down => 0.0,
     };
+    let circuit = match effects.health.circuit() {
+        Circuit::Closed { .. } => 0.0,
+        Circuit::HalfOpen { .. } => 0.5,
+        Circuit::Open { .. } => 1.0,
+    };
     let (samples, promised, real, off) = room.promises().totals();
     let now = Micros(clock.now_micros());
     let age = room.journal().age(now);
@@ -58,6 +64,8 @@ fn of_node(room: &Room, effects: &StoreEffects, clock: &Clock) -> Vec<Sample> {
         plain(&metrics::JOURNAL_RECORDS, room.journal().depth() as f64),
         plain(&metrics::JOURNAL_AGE, age.as_secs_f64()),
         plain(&metrics::STORE_UP, up),
+        plain(&metrics::STORE_CIRCUIT, circuit),
+        plain(&metrics::STORE_FAILED, effects.health.failed_total() as f64),
         plain(&metrics::FEED_LAG, room.feed_lag(now).as_secs_f64()),
         plain(&metrics::CLOCKS_OFF, room.clocks_off() as f64),
         plain(&metrics::CLOCK_JUMPS, clock.jumps_refused() as f64),

@@ -73,6 +73,9 @@ impl Turns {
     }
 
     async fn ask(self: Arc<Self>, asking: Asking) {
+        if self.health.alone_until(self.now()).is_some() {
+            return self.room.advanced(self.now(), asking, None);
+        }
         let asked = async {
             for request in self.room.settlement(self.now(), &asking) {
                 self.store.settle(request).await?;
@@ -81,15 +84,16 @@ impl Turns {
         };
         let answer = match timeout(PATIENCE, asked).await {
             Ok(Ok(answer)) => {
-                self.health.answered(self.now());
+                self.health.answered();
                 Some(answer)
             }
             Ok(Err(error)) => {
-                self.health.failed(&error);
+                self.health.failed(self.now(), &error);
                 None
             }
             Err(_) => {
-                self.health.failed(&"a gate did not answer in time");
+                self.health
+                    .failed(self.now(), &"a gate did not answer in time");
                 None
             }
         };

@@ -116,6 +116,9 @@ impl Flusher {
             return;
         }
         let now = Micros(self.clock.now_micros());
+        if !draining && self.health.alone_until(now).is_some() {
+            return;
+        }
         let again = match lane.retry_at {
             Some(at) if draining || at > now => return,
             Some(_) => {
@@ -186,7 +189,7 @@ impl Flusher {
         lane.busy = false;
         match answer {
             Ok(_) => {
-                self.health.answered(Micros(self.clock.now_micros()));
+                self.health.answered();
                 *lane = Lane {
                     busy: false,
                     beacon: false,
@@ -196,7 +199,7 @@ impl Flusher {
                 self.journal.acknowledge(number);
             }
             Err(error) => {
-                self.health.failed(&error);
+                self.health.failed(Micros(self.clock.now_micros()), &error);
                 if self.journal.unacknowledged(number).is_none() && !lane.beacon {
                     self.journal.set_lost(number);
                 }
@@ -211,6 +214,10 @@ impl Flusher {
 
     /// How long until something is to be done, if nothing happens before.
     fn wait(&self, lanes: &[Lane], spoken: Micros) -> Option<Duration> {
+        let now = Micros(self.clock.now_micros());
+        if let Some(until) = self.health.alone_until(now) {
+            return Some(until.since(now));
+        }
         let retries = lanes.iter().filter_map(|lane| lane.retry_at);
         // A lane that is busy or waits for its retry says so by itself.
         let own = &lanes[usize::from(self.journal.own_lane())];
@@ -218,9 +225,6 @@ impl Flusher {
         let beacon = free.then(|| spoken.after(BEACON_EVERY));
         let next = retries.chain(self.journal.due()).chain(beacon).min()?;
         // A lane that is due but waits for its retry must not make this spin.
-        Some(
-            next.since(Micros(self.clock.now_micros()))
-                .max(Duration::from_millis(1)),
-        )
+        Some(next.since(now).max(Duration::from_millis(1)))
     }
 }

@@ -178,6 +178,11 @@ impl Follower {
         let mut generation = self.store.generation();
         let (mut pace, mut failures) = (PACE_BUSY, 0u32);
         loop {
+            let now = self.now();
+            if let Some(until) = self.health.alone_until(now) {
+                sleep(until.since(now)).await;
+                continue;
+            }
             let present = self.store.generation();
             if present != generation {
                 generation = present;
@@ -190,7 +195,7 @@ impl Follower {
                 .await
             {
                 Ok(feed) => {
-                    self.health.answered(self.now());
+                    self.health.answered();
                     for (_, batch) in &feed.batches {
                         (self.apply)(self.now(), batch);
                     }
@@ -225,7 +230,7 @@ impl Follower {
                     }
                 }
                 Err(error) => {
-                    self.health.failed(&error);
+                    self.health.failed(self.now(), &error);
                     sleep(
                         RETRY_MIN
                             .saturating_mul(1 << failures.min(8))

@@ -1,19 +1,54 @@
-//! How the store is doing, from what its calls answered.
+//! How the store is doing, from what its calls answered, and whether to ask it at all.
+//!
+//! A circuit breaker (Nygard, "Release It!", 2007): a store that fails every time is left alone for a
+//! while, then tried carefully, then believed again.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::model::Micros;
 
-/// Failures in a row after which the store counts as down.
-const DOWN_AFTER: u32 = 5;
+/// Failures in a row after which the store is left alone.
+const OPEN_AFTER: u32 = 5;
+/// For how long, give or take a fifth, so that the nodes of a fleet do not come back as one.
+const OPEN_FOR: Duration = Duration::from_secs(10);
+/// Answers in a row after which it is believed again.
+const CLOSE_AFTER: u32 = 3;
 
-/// Counts of what the store's calls answered. Shared by everybody who calls it.
+/// What the store's calls answered. Shared by everybody who calls it.
 #[derive(Debug, Default)]
 pub struct Health {
-    failures: AtomicU32,
+    /// Held for a few comparisons.
+    circuit: Mutex<Circuit>,
     failed_total: AtomicU64,
-    answered_at: AtomicU64,
+}
+
+/// Whether the store is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Circuit {
+    /// It is; so many calls in a row have failed.
+    Closed {
+        /// How many.
+        failures: u32,
+    },
+    /// It is left alone until then.
+    Open {
+        /// When it is tried.
+        until: Micros,
+    },
+    /// It is tried; so many calls in a row were answered.
+    HalfOpen {
+        /// How many.
+        answers: u32,
+    },
+}
+
+impl Default for Circuit {
+    fn default() -> Self {
+        Self::Closed { failures: 0 }
+    }
 }
 
 /// The verdict.
@@ -28,26 +63,65 @@ pub enum Verdict {
 }
 
 impl Health {
+    /// Until when the store is to be left alone; `None` when it may be asked.
+    pub fn alone_until(&self, now: Micros) -> Option<Micros> {
+        let mut circuit = self.circuit.lock();
+        match *circuit {
+            Circuit::Open { until } if now < until => Some(until),
+            Circuit::Open { .. } => {
+                *circuit = Circuit::HalfOpen { answers: 0 };
+                None
+            }
+            _ => None,
+        }
+    }
+
     /// A call was answered.
-    pub fn answered(&self, now: Micros) {
-        self.answered_at.fetch_max(now.0, Ordering::Relaxed);
-        if self.failures.swap(0, Ordering::Relaxed) >= DOWN_AFTER {
+    pub fn answered(&self) {
+        let mut circuit = self.circuit.lock();
+        let answers = match *circuit {
+            Circuit::Closed { failures: 0 } => return,
+            Circuit::Closed { .. } => CLOSE_AFTER,
+            // One that was on its way when the circuit opened.
+            Circuit::Open { .. } => return,
+            Circuit::HalfOpen { answers } => answers + 1,
+        };
+        let recovered = matches!(*circuit, Circuit::HalfOpen { .. }) && answers >= CLOSE_AFTER;
+        *circuit = if answers >= CLOSE_AFTER {
+            Circuit::default()
+        } else {
+            Circuit::HalfOpen { answers }
+        };
+        drop(circuit);
+        if recovered {
             tracing::info!("the store answers again");
         }
     }
 
     /// A call failed, or was not answered in time.
-    pub fn failed(&self, error: &dyn std::fmt::Display) {
+    pub fn failed(&self, now: Micros, error: &dyn std::fmt::Display) {
         self.failed_total.fetch_add(1, Ordering::Relaxed);
-        let failures = self
-            .failures
-            .fetch_add(1, Ordering::Relaxed)
-            .saturating_add(1);
+        let mut circuit = self.circuit.lock();
+        let before = *circuit;
+        let share = rand::random_range(800..1_200u32);
+        let opened = Circuit::Open {
+            until: now.after(OPEN_FOR * share / 1_000),
+        };
+        *circuit = match before {
+            Circuit::Closed { failures } if failures + 1 < OPEN_AFTER => Circuit::Closed {
+                failures: failures + 1,
+            },
+            Circuit::Closed { .. } | Circuit::HalfOpen { .. } => opened,
+            Circuit::Open { .. } => before,
+        };
+        drop(circuit);
         // Edges are logged, not repetitions.
-        if failures == 1 {
-            tracing::warn!(%error, "a store call failed");
-        } else if failures == DOWN_AFTER {
-            tracing::error!(%error, failures, "the store is down");
+        match before {
+            Circuit::Closed { failures: 0 } => tracing::warn!(%error, "a store call failed"),
+            Circuit::Closed { failures } if failures + 1 == OPEN_AFTER => {
+                tracing::error!(%error, failures = OPEN_AFTER, "the store is down, leaving it alone");
+            }
+            _ => {}
         }
     }
 
@@ -56,12 +130,65 @@ impl Health {
         self.failed_total.load(Ordering::Relaxed)
     }
 
+    /// Whether the store is asked at present.
+    pub fn circuit(&self) -> Circuit {
+        *self.circuit.lock()
+    }
+
     /// The verdict, given how old the oldest unacknowledged record is and how old it may be.
     pub fn verdict(&self, age: Duration, stale_after: Duration) -> Verdict {
-        match self.failures.load(Ordering::Relaxed) {
-            DOWN_AFTER.. => Verdict::Down,
-            0 if age <= stale_after => Verdict::Up,
-            _ => Verdict::Degraded,
+        match self.circuit() {
+            Circuit::Open { .. } | Circuit::HalfOpen { .. } => Verdict::Down,
+            Circuit::Closed { failures: 0 } if age <= stale_after => Verdict::Up,
+            Circuit::Closed { .. } => Verdict::Degraded,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_fails_is_left_alone_tried_and_believed_again() {
+        let health = Health::default();
+        let at = |second: u64| Micros(second * 1_000_000);
+        for _ in 0..4 {
+            health.failed(at(0), &"away");
+        }
+        assert!(health.alone_until(at(0)).is_none());
+        health.answered();
+        assert_eq!(
+            health.circuit(),
+            Circuit::default(),
+            "one answer ends a row of failures"
+        );
+        for _ in 0..5 {
+            health.failed(at(1), &"away");
+        }
+        let until = health.alone_until(at(2)).expect("left alone");
+        assert!((at(9)..=at(13)).contains(&until));
+        health.answered();
+        assert!(
+            health.alone_until(at(8)).is_some(),
+            "a late answer opens nothing"
+        );
+        assert!(health.alone_until(until).is_none());
+        health.answered();
+        health.failed(until, &"away");
+        assert!(
+            health.alone_until(until).is_some(),
+            "one failure while it is tried"
+        );
+        let again = at(30);
+        assert!(health.alone_until(again).is_none());
+        for _ in 0..3 {
+            assert_eq!(
+                health.verdict(Duration::ZERO, Duration::ZERO),
+                Verdict::Down
+            );
+            health.answered();
+        }
+        assert_eq!(health.verdict(Duration::ZERO, Duration::ZERO), Verdict::Up);
     }
 }

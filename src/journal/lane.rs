@@ -277,6 +277,14 @@ impl Journal {
         records
     }
 
+    /// The store may have lost everything: every partition is to be written anew from memory.
+    pub fn write_all(&self) {
+        for lane in &self.lanes {
+            lane.lost.store(true, Ordering::Relaxed);
+        }
+        self.wake.notify_one();
+    }
+
     /// Whether any lane has something to write again.
     pub fn is_behind(&self) -> bool {
         self.lanes

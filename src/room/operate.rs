@@ -35,6 +35,13 @@ impl Room {
         self.event(event.as_str())?.side.lock().patch.clone()
     }
 
+    /// All overrides set at run time.
+    pub fn patches(&self) -> Vec<(EventId, PolicyPatch)> {
+        let events = self.events.all();
+        let patch = |event: &Arc<Event>| Some((event.id.clone(), event.side.lock().patch.clone()?));
+        events.iter().filter_map(patch).collect()
+    }
+
     /// What an event's policy would be with an override.
     ///
     /// # Errors

@@ -18,11 +18,23 @@ impl Room {
     /// The store may have lost what it acknowledged lately: every gate is told, with its next
     /// question, what this node knows.
     pub fn doubt_gates(&self, now: Micros) {
+        self.doubt_since(
+            now,
+            Micros(now.0.saturating_sub(crate::model::micros(LOST_AT_MOST))),
+        );
+    }
+
+    /// The store lost everything.
+    pub fn doubt_all_of_gates(&self, now: Micros) {
+        self.doubt_since(now, Micros(0));
+    }
+
+    fn doubt_since(&self, now: Micros, since: Micros) {
         for event in self.events.all() {
-            let since = Micros(now.0.saturating_sub(crate::model::micros(LOST_AT_MOST)));
-            let mut side = event.side.lock();
-            side.gate.doubted = side.gate.doubted.min(Some(since)).or(Some(since));
-            drop(side);
+            {
+                let gate = &mut event.side.lock().gate;
+                gate.doubted = gate.doubted.min(Some(since)).or(Some(since));
+            }
             self.schedule.at(now, &event);
         }
     }

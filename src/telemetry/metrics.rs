@@ -86,6 +86,10 @@ metrics! {
         "Age of the oldest record that the store has not acknowledged";
     STORE_UP = "tidegate_store_up", Gauge, "", [],
         "1 while the store answers, 0.5 while it is degraded, 0 while it is down";
+    STORE_CIRCUIT = "tidegate_store_circuit", Gauge, "", [],
+        "0 while the store is asked, 1 while it is left alone after failures, 0.5 while it is tried";
+    STORE_FAILED = "tidegate_store_calls_failed", Counter, "calls", [],
+        "Calls of the store that failed or were not answered in time";
     FEED_LAG = "tidegate_feed_lag_seconds", Gauge, "seconds", [],
         "How far behind the other nodes this node's view is";
     PEER_LAG = "tidegate_peer_lag_seconds", Gauge, "seconds", ["node"],

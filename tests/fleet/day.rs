@@ -10,7 +10,7 @@ use tidegate::model::token::{self, TicketKeys};
 use tidegate::model::{Kind, Micros, Policy, PolicyPatch, TicketId, TicketKey};
 use tidegate::room::answer::{EnterRefusal, Phase, TokenRefusal};
 
-use super::fleet::{Fleet, STEP, sale};
+use super::nodes::{Fleet, STEP, sale};
 use super::store::PARTITIONS;
 
 /// Clocks of nodes are this far off at most, in microseconds.
@@ -262,7 +262,7 @@ impl Day {
             Ok(standing) => {
                 self.visitors[n].last_poll = now;
                 if standing.phase == Phase::Entered {
-                    if self.fleet.granted.get(&self.visitors[n].key.id).is_none() {
+                    if !self.fleet.granted.contains_key(&self.visitors[n].key.id) {
                         self.wrong(n, number, "I2: entered, it is said, and never did");
                     }
                     self.visitors[n].over = true;

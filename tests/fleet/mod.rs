@@ -1,7 +1,7 @@
 //! A fleet in virtual time: several rooms over one store, stories and random days.
 
 mod day;
-mod fleet;
+mod nodes;
 mod random;
 mod store;
 mod stories;

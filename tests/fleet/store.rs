@@ -32,6 +32,8 @@ pub struct SimStore {
     /// Turns given and ended, in order: time, ticket, whether given.
     pub turns: Vec<(Micros, EventId, tidegate::model::TicketId, bool)>,
     pub generation: u64,
+    /// The last loss was of everything.
+    pub wiped: bool,
     pub now: Micros,
 }
 
@@ -55,6 +57,7 @@ impl SimStore {
             gates: BTreeMap::new(),
             turns: Vec::new(),
             generation: 0,
+            wiped: false,
             now: start,
         }
     }
@@ -202,12 +205,14 @@ impl SimStore {
             }
         }
         self.generation += 1;
+        self.wiped = false;
     }
 
     /// Loses everything.
     pub fn wipe(&mut self) {
         self.lose_after(Micros(0));
         self.gates.clear();
+        self.wiped = true;
     }
 
     /// All that was written about a ticket, in order, for whoever looks into a broken day.

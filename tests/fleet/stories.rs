@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate::model::{Micros, Policy, home};
 use tidegate::room::answer::{Phase, TokenRefusal};
 
-use super::fleet::{Fleet, STEP, sale};
+use super::nodes::{Fleet, STEP, sale};
 use crate::room::house::policy;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -273,6 +273,12 @@ fn a_wiped_gate_starts_with_an_empty_bucket_and_knows_who_entered() {
             .enter(1, &tokens[0])
             .is_err_and(|e| e.to_string().contains("gone"))
     );
+    assert_eq!(fleet.store.line(&sale()).len(), 99, "filled from memory");
+    fleet.start(0, 0);
+    for token in &tokens[60..] {
+        let places = fleet.places(token);
+        assert!(places[0] > 0 && places[0] == places[1]);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The fleet: three real nodes over a real Redis Cluster, behind a balancer without stickiness.
 //!
-//! `FLEET_VISITORS` sizes the sales (3,000 unless set; `make fleet` takes 30,000 in release).
+//! `FLEET_VISITORS` sizes the sales (3,000 unless set; `make live` takes 30,000 in release).
 
 mod agree;
 mod nodes;

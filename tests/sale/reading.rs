@@ -122,6 +122,8 @@ pub fn read<'a>(run: &Run, story: &'a Story) -> Reading<'a> {
                 }
                 heard = seen.received;
             }
+            // Another node may not have heard of the turn yet.
+            Some(false) if holding && reading.is_unheard(run, seen) => {}
             Some(false) => {
                 if holding {
                     let fate = reading.fate_of_lost_turn(run, seen);
@@ -174,6 +176,14 @@ impl Reading<'_> {
         if earlier {
             self.doubtful_from = Some(from);
         }
+    }
+
+    /// Whether the turn seen last may not have reached every node when `seen` was asked for.
+    fn is_unheard(&self, run: &Run, seen: &Seen) -> bool {
+        let lag = run.terms.lag;
+        self.turns
+            .last()
+            .is_some_and(|turn| seen.sent < turn.given.to.saturating_add(lag) && lag > 0)
     }
 
     /// Why a turn that was seen is gone, now that `seen` says "wait".

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tidegate::store::redis::{Mode, Settings};
-use tidegate::store::{Position, Redis, Retry, Store};
+use tidegate::store::{Position, Redis, Retry, Store, StoreError};
 use tokio::time::{Instant, interval};
 
 use crate::kit::cluster::{Cluster, Server};
@@ -20,21 +20,32 @@ fn signal(server: &Server, name: &str) {
     assert!(status.unwrap().success());
 }
 
-/// Appends until it is acknowledged.
-async fn append(store: &Redis, partition: u16, number: u128) -> Position {
-    let batch = batch("e", vec![joined(number, 10)]);
+/// Asks until it is answered: while a replica takes over, a call may fail, but never for good.
+async fn patiently<T>(mut ask: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     let end = Instant::now() + PATIENCE;
     let mut again = interval(Duration::from_millis(50));
     loop {
         again.tick().await;
-        match store.append(partition, batch.clone()).await {
-            Ok(position) => return position,
+        match ask().await {
+            Ok(answer) => return answer,
             Err(error) => {
                 assert_ne!(error.retry, Retry::Never, "{error}");
                 assert!(Instant::now() < end, "{error}");
             }
         }
     }
+}
+
+/// Appends until it is acknowledged.
+async fn append(store: &Redis, partition: u16, number: u128) -> Position {
+    let batch = batch("e", vec![joined(number, 10)]);
+    patiently(async || store.append(partition, batch.clone()).await).await
+}
+
+/// Waits until the feed shows something.
+async fn sees(store: &Redis, partition: u16) {
+    let start = Position::default();
+    assert!(patiently(async || store.wait(partition, start, PATIENCE).await).await);
 }
 
 #[tokio::test]
@@ -54,12 +65,7 @@ async fn a_store_goes_on_when_masters_hang_or_die() {
         signal(&cluster.servers[n], fault);
         for partition in 0..16 {
             append(&store, partition, n as u128 + 2).await;
-            assert!(
-                store
-                    .wait(partition, Position::default(), PATIENCE)
-                    .await
-                    .unwrap()
-            );
+            sees(&store, partition).await;
         }
     }
     for partition in 0..16 {

@@ -179,6 +179,10 @@ impl Fleet {
                     reader.rewind();
                 }
                 node.journal.write_again();
+                if self.store.wiped {
+                    node.journal.write_all();
+                    node.room.doubt_all_of_gates(now);
+                }
                 node.room.doubt_gates(now);
             }
             self.flush(node, now);
@@ -206,6 +210,13 @@ impl Fleet {
 
     fn flush(&mut self, node: &mut Node, now: Micros) {
         for lane in 0..PARTITIONS {
+            if node.journal.take_lost(lane) {
+                let mut events = Vec::new();
+                node.room
+                    .dump(lane, |event, records| events.push((event.clone(), records)));
+                let batch = node.journal.outside(lane, now, events);
+                self.store.append(lane, batch);
+            }
             let again = node.journal.unacknowledged(lane);
             let batch = again.or_else(|| node.journal.cut(lane, now, now, false));
             if let Some(batch) = batch {
