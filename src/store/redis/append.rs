@@ -1,20 +1,54 @@
 //! Batches into a partition: one script call each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::AHashMap;
+use parking_lot::Mutex;
+use redis::Value;
 
 use super::feed::parse_position;
 use super::reply::Reply;
 use super::scripts::Call;
 use super::{Redis, keys};
-use crate::model::{Batch, Kind, Record, TicketId, codec, micros};
+use crate::model::{Batch, Kind, NodeId, Record, TicketId, codec, micros};
 use crate::store::{Position, StoreError};
 
 const DURING: &str = "append a batch";
 
 /// Tickets of one step: Lua hands a command no more than some thousand arguments.
 const STEP_MAX: usize = 500;
+
+/// The number of the last batch of each partition that was acknowledged here, by who wrote it.
+#[derive(Default)]
+pub(super) struct Acknowledged {
+    /// Held for a lookup.
+    numbers: Mutex<AHashMap<(u16, NodeId), String>>,
+    losses: AtomicU64,
+}
+
+impl Acknowledged {
+    /// Takes notice of an acknowledgement, and of the number that the server had `before`: when it
+    /// is neither what was acknowledged last nor this very batch, the server fell back.
+    fn note(&self, partition: u16, node: NodeId, before: &str, number: String) {
+        let mut numbers = self.numbers.lock();
+        let again = before == number;
+        let last = numbers.insert((partition, node), number);
+        drop(numbers);
+        if last.is_some_and(|last| last != before) && !again {
+            tracing::warn!(
+                partition,
+                "the store fell back behind what it had acknowledged"
+            );
+            self.losses.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many times that was seen.
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
+    }
+}
 
 impl Redis {
     pub(super) async fn do_append(
@@ -28,12 +62,13 @@ impl Redis {
         for (event, _) in &batch.events {
             names.extend([keys::line(base, event), keys::gone(base, event)]);
         }
+        let number = format!("{}:{}", batch.epoch, batch.seq);
         let mut call = Call::new(&self.scripts.append, names);
         self.clock_and_feed(&mut call);
         call.number(micros(self.settings.keep_removed))
             .arg(base)
             .number(batch.node.0)
-            .arg(format!("{}:{}", batch.epoch, batch.seq))
+            .arg(number.as_str())
             .arg(codec::encode(&batch))
             .number(batch.events.len());
         for (event, _) in &batch.events {
@@ -44,9 +79,13 @@ impl Redis {
                 step.write(index + 1, &mut call);
             }
         }
-        let position = call.run(&self.link, DURING).await?;
-        let position = Reply(DURING).text(position)?;
-        parse_position(&position).ok_or_else(|| Reply(DURING).unexpected())
+        let reply = Reply(DURING);
+        let answer = reply.list(call.run(&self.link, DURING).await?)?;
+        let [position, before] = <[Value; 2]>::try_from(answer).map_err(|_| reply.unexpected())?;
+        let (position, before) = (reply.text(position)?, reply.text(before)?);
+        self.acknowledged
+            .note(partition, batch.node, &before, number);
+        parse_position(&position).ok_or_else(|| reply.unexpected())
     }
 }
 

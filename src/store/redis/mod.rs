@@ -44,6 +44,7 @@ pub struct Redis {
     /// Swapped once at most, when the store says that it has another number of partitions.
     keys: ArcSwap<Keys>,
     waiters: Waiters,
+    acknowledged: append::Acknowledged,
 }
 
 impl Redis {
@@ -60,6 +61,7 @@ impl Redis {
             link,
             scripts: Scripts::new(),
             waiters: Waiters::default(),
+            acknowledged: append::Acknowledged::default(),
         })
     }
 
@@ -98,6 +100,10 @@ impl Redis {
 impl Store for Redis {
     fn meta(&self, partitions: u16) -> Answer<'_, Meta> {
         Box::pin(self.do_meta(partitions))
+    }
+
+    fn generation(&self) -> u64 {
+        self.acknowledged.losses()
     }
 
     fn append(&self, partition: u16, batch: Arc<Batch>) -> Answer<'_, Position> {

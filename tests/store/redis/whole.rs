@@ -124,6 +124,28 @@ async fn a_batch_sent_again_is_in_the_feed_once() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_not_where_it_was_left_is_noticed() {
+    let ports = [shared_server().port, shared_cluster().servers[4].port];
+    for settings in ports.map(at) {
+        let store = Redis::open(settings.clone()).await.unwrap();
+        let other = Redis::open(settings).await.unwrap();
+        let of = |n| batch("e", vec![joined(n, 10)]);
+        for n in 1..4 {
+            let batch = of(n);
+            store.append(3, batch.clone()).await.unwrap();
+            store.append(3, batch).await.unwrap();
+        }
+        assert_eq!(store.generation(), 0);
+        // As if the last of these had been lost: what the server had last is not what we know of.
+        other.append(3, of(9)).await.unwrap();
+        store.append(3, of(4)).await.unwrap();
+        assert_eq!(store.generation(), 1);
+        store.append(3, of(5)).await.unwrap();
+        assert_eq!(store.generation(), 1);
+    }
+}
+
+#[tokio::test]
 async fn who_waits_is_woken_and_holds_up_nobody() {
     for store in both().await {
         let store = Arc::new(store);

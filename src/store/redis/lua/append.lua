@@ -86,14 +86,17 @@ while ARGV[at] do
 end
 forget(math.max(now - tonumber(ARGV[4]), 0), ARGV[5])
 
--- A node sends a partition's batches one after the other, so one that is sent again is its last.
+-- A node sends a partition's batches one after the other, so one that is sent again is its last. The
+-- number of the one before is answered: if it is not what was acknowledged, writes were lost.
 local last = redis.call('HGET', state, node)
+local before = ''
 if last then
   local seen, position = string.match(last, '^(%S+) (%S+)$')
   if seen == number then
-    return position
+    return { position, seen }
   end
+  before = seen or ''
 end
 local position = publish(state, feed, ARGV[1], now, tonumber(ARGV[2]), ARGV[3], 'b', ARGV[8])
 redis.call('HSET', state, node, number .. ' ' .. position)
-return position
+return { position, before }
