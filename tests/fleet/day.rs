@@ -27,6 +27,8 @@ pub struct Faults {
     pub cuts: bool,
     /// The store falls back by up to most of a second.
     pub losses: bool,
+    /// Now and then no node reaches the store.
+    pub outages: bool,
 }
 
 impl Faults {
@@ -36,10 +38,11 @@ impl Faults {
         crashes: false,
         cuts: false,
         losses: false,
+        outages: false,
     };
 
     fn none(self) -> bool {
-        !(self.lost || self.slow || self.crashes || self.cuts || self.losses)
+        !(self.lost || self.slow || self.crashes || self.cuts || self.losses || self.outages)
     }
 }
 
@@ -167,6 +170,14 @@ impl Day {
                 }
             }
         }
+        if self.faults.outages && self.troubled.is_empty() && self.fleet.random.random_bool(0.003) {
+            let millis = self.fleet.random.random_range(100..7_000);
+            for number in 0..self.fleet.nodes.len() as u16 {
+                self.fleet.node_mut(number).cut = true;
+                let until = now.after(Duration::from_millis(millis));
+                self.troubled.insert(number, until);
+            }
+        }
         if self.faults.losses && self.fleet.random.random_bool(0.002) {
             let micros = self.fleet.random.random_range(0..800_000);
             self.fleet.store.lose_after(Micros(now.0 - micros));
@@ -290,7 +301,8 @@ impl Day {
                 || self.faults.lost
                     && !self.faults.slow
                     && !self.faults.crashes
-                    && !self.faults.losses)
+                    && !self.faults.losses
+                    && !self.faults.outages)
         {
             self.wrong(n, number, &format!("I5: the place rose to {position}"));
         }

@@ -97,3 +97,14 @@ fn days_on_which_the_store_falls_back() {
         },
     );
 }
+
+#[test]
+fn days_on_which_the_store_is_away() {
+    days(
+        5_000,
+        Faults {
+            outages: true,
+            ..Faults::NONE
+        },
+    );
+}

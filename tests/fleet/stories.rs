@@ -282,6 +282,59 @@ fn a_wiped_gate_starts_with_an_empty_bucket_and_knows_who_entered() {
 }
 
 #[test]
+fn a_store_that_is_away_for_long_costs_nobody_a_place_or_a_second_turn() {
+    let mut fleet = Fleet::new(3, policy(), 1);
+    let tokens: Vec<_> = (0..60)
+        .map(|n| {
+            fleet.pass(STEP);
+            fleet.join(n % 3, "sale").token
+        })
+        .collect();
+    fleet.pass(2 * SECOND);
+    for node in 0..3 {
+        fleet.node_mut(node).cut = true;
+    }
+    // Longer than a turn, than the late grace, than the heartbeat time; everybody polls somewhere.
+    for second in 0..80 {
+        fleet.pass(SECOND);
+        for (n, token) in (0..).zip(&tokens) {
+            let standing = fleet.status((n + second) % 3, token).unwrap();
+            assert!(second < 6 || standing.degraded);
+            if standing.ready {
+                assert!(fleet.enter((n + second) % 3, token).is_err());
+            }
+        }
+    }
+    assert_eq!(fleet.granted.len(), 0);
+    let late = fleet.join(1, "sale").token;
+    let tokens = [tokens, vec![late]].concat();
+    for node in 0..3 {
+        fleet.node_mut(node).cut = false;
+    }
+    let before = fleet.store.turns.len();
+    fleet.pass(SECOND);
+    let called = fleet.store.turns[before..]
+        .iter()
+        .filter(|turn| turn.3)
+        .count();
+    assert!(
+        called <= 32,
+        "{called} turns: those that lapsed, and a second's own"
+    );
+    for second in 0..12 {
+        fleet.pass(SECOND);
+        for (n, token) in (0..).zip(&tokens) {
+            let node = (n + second) % 3;
+            if fleet.status(node, token).unwrap().ready {
+                fleet.enter(node, token).unwrap();
+            }
+        }
+    }
+    assert_eq!(fleet.granted.len(), 61);
+    assert!(fleet.granted.values().all(|times| times.len() == 1));
+}
+
+#[test]
 fn who_is_seen_by_one_node_is_alive_for_all_and_the_dead_are_removed() {
     let mut fleet = Fleet::new(3, still(), 1);
     let dead = fleet.join(0, "sale").token;
