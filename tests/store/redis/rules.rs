@@ -147,6 +147,9 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
             Just(70_000_000),
             Just(-70_000_000),
             Just(600_000_000),
+            // To the microsecond at which something ends, or one off.
+            (prop::sample::select(vec![1, 3, 4, 5, 10, 11, 20, 60, 100, 500]), -1..=1_i64)
+                .prop_map(|(seconds, off)| seconds * 1_000_000 + off),
         ].prop_map(Ask::Pass),
     ];
     prop::collection::vec(ask, 1..60)
@@ -306,6 +309,65 @@ fn scripts_answer_as_the_gate_in_the_process_does() {
     });
     if let Err(error) = run {
         panic!("{error}");
+    }
+}
+
+/// Chance rarely meets the microsecond at which something ends: here each is met, and both beside it.
+#[tokio::test]
+async fn what_ends_ends_at_the_same_microsecond() {
+    let clock = Clock::new();
+    let settings = redis_settings(
+        shared_server().port,
+        Mode::Single,
+        Some(clock.as_store_clock()),
+    );
+    let store = Redis::open(settings).await.unwrap();
+    let advance = |node, serial, last| Ask::Advance {
+        node,
+        serial,
+        fresh: true,
+        candidates: (1..=last).collect(),
+        given_back: vec![],
+        claims: vec![],
+        lease: (2, 2),
+    };
+    let enter = Ask::Enter {
+        node: 0,
+        id: 1,
+        claim: None,
+        free: false,
+        known: false,
+    };
+    for (case, seconds) in [1, 10, 11, 20, 60, 100, 500].into_iter().enumerate() {
+        for passed in
+            (-1..=1_i64).flat_map(|off| [1, -1].map(|way| way * (seconds * 1_000_000 + off)))
+        {
+            let mut pair = Pair {
+                store: &store,
+                clock: &clock,
+                event: event(&format!("{case}:{}", passed.unsigned_abs())),
+                gate: Gate::default(),
+                policy: POLICY,
+                version: 0,
+                now: START,
+            };
+            let asks = [
+                advance(0, 1, 2),
+                enter.clone(),
+                Ask::Pass(passed),
+                advance(1, 1, 8),
+                enter.clone(),
+                Ask::Pass(20_000_000),
+                advance(1, 2, 8),
+                Ask::Pass(1_000_000),
+                advance(2, 1, 8),
+            ];
+            for (n, ask) in asks.iter().enumerate() {
+                let asked = pair.ask(ask).await;
+                asked.unwrap_or_else(|error| panic!("{passed} us, ask {n}: {error}"));
+            }
+            pair.compare().await.unwrap();
+        }
     }
 }
 
