@@ -13,6 +13,7 @@ mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -21,10 +22,14 @@ use crate::clock::Clock;
 use crate::config::{Config, Sources, Watch, WatchError};
 use crate::http::{self, Shared};
 use crate::room::Room;
+use crate::store::Retry;
 use crate::telemetry::logging::LogHandle;
 
 pub use node::Node;
 pub use parts::Keys;
+
+/// A store that does not answer at the start is tried this often.
+const START_RETRY: Duration = Duration::from_secs(3);
 
 /// Why the process cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -80,11 +85,19 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
         );
     }
     let clock = Clock::real(config.fleet.max_clock_skew);
-    let (store, keys) = parts::store_and_keys(&config, &clock).await?;
     let watch = Watch::new(sources, Arc::clone(&config))?;
     let changes = watch.subscribe();
     let watching = tokio::spawn(watch.run(std::future::pending()));
-    let node = Node::start(&config, clock, store, keys).await?;
+    let starting = async {
+        let opened = until_answered(async || parts::store_and_keys(&config, &clock).await).await;
+        let (store, keys) = opened?;
+        Node::start(&config, clock.clone(), store, keys).await
+    };
+    let node = tokio::select! {
+        node = starting => node?,
+        _ = terminate.recv() => return Ok(tracing::info!("SIGTERM received before the start")),
+        _ = interrupt.recv() => return Ok(tracing::info!("SIGINT received before the start")),
+    };
     let following = tokio::spawn(follow(
         Arc::clone(&node.room),
         Arc::clone(&node.shared),
@@ -99,6 +112,21 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
     following.abort();
     node.stop(&config).await;
     Ok(())
+}
+
+/// Tries until the store answers, and says so while it does not. What no waiting mends is handed on.
+async fn until_answered<T>(
+    mut attempt: impl AsyncFnMut() -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    loop {
+        match attempt().await {
+            Err(RunError::Store(error)) if error.retry != Retry::Never => {
+                tracing::warn!(%error, "waiting for the store to answer before the start");
+                tokio::time::sleep(START_RETRY).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Applies what may change at run time.

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{RunError, effects, load, parts, refill, scrape, turns};
+use super::{RunError, effects, load, parts, refill, scrape, turns, until_answered};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, Build, Drained, Face, Shared};
@@ -51,7 +51,7 @@ impl Node {
         store: Arc<dyn Store>,
         keys: parts::Keys,
     ) -> Result<Self, RunError> {
-        let meta = store.meta(parts::PARTITIONS).await?;
+        let meta = until_answered(async || Ok(store.meta(parts::PARTITIONS).await?)).await?;
         let partitions = meta.partitions;
         let now = Micros(clock.now_micros());
         let epoch = u32::try_from(now.0 / 1_000_000).unwrap_or(u32::MAX);
@@ -98,7 +98,7 @@ impl Node {
         ));
         let (stop_listening, stopped) = watch::channel(false);
         let (listeners, listen, admin) = listen(config, &shared, &stopped)?;
-        let loaded = load::load(&room, &store, &clock).await?;
+        let loaded = until_answered(async || Ok(load::load(&room, &store, &clock).await?)).await?;
         let (stop_flushing, drain) = watch::channel(false);
         let dumped = Arc::clone(&room);
         let flusher = Flusher {

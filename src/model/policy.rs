@@ -63,7 +63,8 @@ pub enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outage {
-    /// Every node keeps calling its own tickets at its share of the rate.
+    /// Every node is to keep calling its own tickets at its share of the rate. In this version it
+    /// does as [`Outage::Hold`].
     #[default]
     Share,
     /// Nobody is called until the store is back.
