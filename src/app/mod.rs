@@ -95,8 +95,14 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
     };
     let node = tokio::select! {
         node = starting => node?,
-        _ = terminate.recv() => return Ok(tracing::info!("SIGTERM received before the start")),
-        _ = interrupt.recv() => return Ok(tracing::info!("SIGINT received before the start")),
+        _ = terminate.recv() => {
+            tracing::info!("SIGTERM received before the start");
+            return Ok(());
+        }
+        _ = interrupt.recv() => {
+            tracing::info!("SIGINT received before the start");
+            return Ok(());
+        }
     };
     let following = tokio::spawn(follow(
         Arc::clone(&node.room),
