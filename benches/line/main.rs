@@ -74,7 +74,7 @@ fn rank(line: &Line, view: &View) -> u64 {
 }
 
 fn look(line: &Line, view: &View) -> u64 {
-    line.look(&view.id, Micros(1 << 30))
+    line.look(&view.id, None, Micros(1 << 30))
         .and_then(|look| look.place)
         .unwrap_or(0)
 }

@@ -4,17 +4,16 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | version, 2 |
+//! | 1 | version, 1 |
 //! | 4 | key: the first bytes of the hash of the key's name |
 //! | 2 | node that issued it |
 //! | 4 | that node's epoch |
 //! | 8 | arrival, microseconds |
 //! | 16 | ticket id |
 //! | 4 | the place told at the join, 0 for ready, all ones for none |
+//! | 4 | where the process that issued it keeps the ticket |
 //! | 1–64 | event id |
 //! | 16 | MAC: keyed BLAKE3 over all of the above, first 128 bits |
-//!
-//! Version 1, which is still read, has no told place.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,11 +22,8 @@ use subtle::ConstantTimeEq;
 use super::ids::{EVENT_ID_BYTES_MAX, EventId, NodeId, TicketId};
 use super::ticket::Micros;
 
-const VERSION: u8 = 2;
-/// The version before, without a told place.
-const VERSION_UNTOLD: u8 = 1;
-const HEAD_UNTOLD: usize = 1 + 4 + 2 + 4 + 8 + 16;
-const HEAD: usize = HEAD_UNTOLD + 4;
+const VERSION: u8 = 1;
+const HEAD: usize = 1 + 4 + 2 + 4 + 8 + 16 + 4 + 4;
 /// No place was told.
 const UNTOLD: u32 = u32::MAX;
 const MAC: usize = 16;
@@ -42,6 +38,8 @@ pub struct Claims<'a> {
     pub event: &'a str,
     /// The ticket.
     pub id: TicketId,
+    /// Where the process that issued it keeps the ticket: a hint that saves it a look-up.
+    pub slot: u32,
     /// When it joined.
     pub arrival: Micros,
     /// The node that issued the token.
@@ -135,6 +133,7 @@ impl TicketKeys {
         bytes[11..19].copy_from_slice(&claims.arrival.0.to_be_bytes());
         bytes[19..35].copy_from_slice(claims.id.as_bytes());
         bytes[35..39].copy_from_slice(&claims.told.unwrap_or(UNTOLD).to_be_bytes());
+        bytes[39..43].copy_from_slice(&claims.slot.to_be_bytes());
         let end = HEAD + claims.event.len();
         bytes[HEAD..end].copy_from_slice(claims.event.as_bytes());
         let mac = blake3::keyed_hash(&key.mac, &bytes[..end]);
@@ -150,12 +149,7 @@ impl TicketKeys {
         }
         let length = URL_SAFE_NO_PAD.decode_slice(token, buffer).ok()?;
         let bytes: &'a [u8] = buffer.get(..length)?;
-        let head = match *bytes.first()? {
-            VERSION => HEAD,
-            VERSION_UNTOLD => HEAD_UNTOLD,
-            _ => return None,
-        };
-        if length <= head + MAC {
+        if length <= HEAD + MAC || bytes[0] != VERSION {
             return None;
         }
         let (body, mac) = bytes.split_at(length - MAC);
@@ -164,14 +158,12 @@ impl TicketKeys {
         if !bool::from(wanted.as_bytes()[..MAC].ct_eq(mac)) {
             return None;
         }
-        let told = match head {
-            HEAD => u32::from_be_bytes(body[35..39].try_into().ok()?),
-            _ => UNTOLD,
-        };
+        let told = u32::from_be_bytes(body[35..39].try_into().ok()?);
         Some(Claims {
-            event: std::str::from_utf8(&body[head..]).ok()?,
+            event: std::str::from_utf8(&body[HEAD..]).ok()?,
             told: Some(told).filter(|told| *told != UNTOLD),
             id: TicketId::from_bytes(body[19..35].try_into().ok()?),
+            slot: u32::from_be_bytes(body[39..43].try_into().ok()?),
             arrival: Micros(u64::from_be_bytes(body[11..19].try_into().ok()?)),
             node: NodeId(u16::from_be_bytes([body[5], body[6]])),
             epoch: u32::from_be_bytes([body[7], body[8], body[9], body[10]]),
@@ -248,28 +240,12 @@ mod tests {
         Claims {
             event,
             id: TicketId::from_u128(7),
+            slot: 9,
             arrival: Micros(1_800_000_000_000_000),
             node: NodeId(3),
             epoch: 1_700_000_000,
             told: Some(77),
         }
-    }
-
-    #[test]
-    fn tokens_of_the_version_before_are_still_believed() {
-        let keys = keys("k1", &["k1"]);
-        let token = keys.sign(&claims("evt_1"));
-        let now = URL_SAFE_NO_PAD.decode(&token).expect("our own");
-        let mut old = [&[VERSION_UNTOLD], &now[1..35], b"evt_1"].concat();
-        let mac = blake3::keyed_hash(&keys.keys[0].mac, &old);
-        old.extend(&mac.as_bytes()[..MAC]);
-        let old = URL_SAFE_NO_PAD.encode(old);
-        let told = None;
-        let wanted = Claims {
-            told,
-            ..claims("evt_1")
-        };
-        assert_eq!(keys.verify(&old, &mut buffer()), Some(wanted));
     }
 
     #[test]

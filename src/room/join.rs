@@ -135,7 +135,7 @@ impl Room {
         drop(side);
         drop(writer);
         Tally::add(&event.tally.joined);
-        let found = Found::of(Arc::clone(event), &id, now).ok_or_else(|| full("the line"))?;
+        let found = Found::of(Arc::clone(event), &id, None, now).ok_or_else(|| full("the line"))?;
         let mut standing = self.standing(now, &found);
         if found.state == State::Waiting && !self.is_alone() {
             // Others may have joined elsewhere before: better a place that falls than one that rises.
@@ -146,7 +146,7 @@ impl Room {
         if let Some(key) = key {
             self.recent.tell(key, told);
         }
-        let token = self.token(event, id, arrival, told);
+        let token = self.token(event, &found, arrival, told);
         self.schedule_after_join(now, event, &standing, id);
         Ok(Some(Joined {
             token,
@@ -180,7 +180,7 @@ impl Room {
     /// The place that a repeated join has already: also after entering, so that a lost answer costs
     /// nobody anything. `None` when it was left or expired: joining again is a new place then.
     fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId, key: u64) -> Option<Joined> {
-        let mut found = Found::of(Arc::clone(event), &id, now)?;
+        let mut found = Found::of(Arc::clone(event), &id, None, now)?;
         if matches!(found.state, State::Left | State::Expired) {
             return None;
         }
@@ -194,7 +194,7 @@ impl Room {
             seq: 0,
         };
         Some(Joined {
-            token: self.token(event, id, found.time, told),
+            token: self.token(event, &found, found.time, told),
             standing,
             commit,
         })
@@ -266,10 +266,11 @@ impl Room {
         told.filter(|_| !Event::is_before_draw(policy, now))
     }
 
-    fn token(&self, event: &Event, id: TicketId, arrival: Micros, told: Option<u32>) -> String {
+    fn token(&self, event: &Event, found: &Found, arrival: Micros, told: Option<u32>) -> String {
         self.ticket_keys.sign(&Claims {
             event: event.id.as_str(),
-            id,
+            id: found.id,
+            slot: found.slot,
             arrival,
             node: self.identity.node,
             epoch: self.identity.epoch,

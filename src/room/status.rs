@@ -23,6 +23,8 @@ pub struct Found {
     pub repeat: Option<Repeat>,
     pub(super) event: Arc<Event>,
     pub(super) id: TicketId,
+    /// Where the line keeps it.
+    pub(super) slot: u32,
     pub(super) state: State,
     /// The arrival, or when the ticket was removed.
     pub(super) time: Micros,
@@ -48,8 +50,13 @@ pub struct Repeat {
 
 impl Found {
     /// Looks a ticket up and notes the visit. No lock.
-    pub(super) fn of(event: Arc<Event>, id: &TicketId, now: Micros) -> Option<Self> {
-        let look = event.line.look(id, now)?;
+    pub(super) fn of(
+        event: Arc<Event>,
+        id: &TicketId,
+        slot: Option<u32>,
+        now: Micros,
+    ) -> Option<Self> {
+        let look = event.line.look(id, slot, now)?;
         let repeated = look.state == State::Waiting
             && look.place.is_some()
             && now > look.time.after(REPEATED_WITHIN)
@@ -62,6 +69,7 @@ impl Found {
             }),
             event,
             id: *id,
+            slot: look.slot,
             state: look.state,
             time: look.time,
             place: look.place,
@@ -85,7 +93,7 @@ impl Room {
             .believe(token, &mut buffer)
             .ok_or(TokenRefusal::NotFound)?;
         let found = match self.event(claims.event) {
-            Some(event) => Found::of(event, &claims.id, now),
+            Some(event) => Found::of(event, &claims.id, self.slot_of(&claims), now),
             None => None,
         };
         let mut found = match found {
@@ -113,6 +121,12 @@ impl Room {
             State::Called { until } if until > now && !found.leaving => Ok(found),
             _ => self.revive(now, found),
         }
+    }
+
+    /// Where the line keeps a token's ticket, if the token was issued by this very process.
+    fn slot_of(&self, claims: &Claims<'_>) -> Option<u32> {
+        let ours = (claims.node, claims.epoch) == (self.identity.node, self.identity.epoch);
+        ours.then_some(claims.slot)
     }
 
     /// What a token says, if it was signed here; counts it if not.
@@ -240,7 +254,7 @@ impl Room {
             side.gate.lent.insert(found.id, (claims.node, turn));
             writer.call(&found.id, until);
         }
-        Found::of(event, &found.id, now).unwrap_or(found)
+        Found::of(event, &found.id, None, now).unwrap_or(found)
     }
 
     /// A valid token that nobody knows and nobody removed: the visitor's proof is all that is left
@@ -284,7 +298,7 @@ impl Room {
                 }
             }
             self.schedule.at(now, &event);
-            return Found::of(event, &claims.id, now).ok_or(TokenRefusal::NotFound);
+            return Found::of(event, &claims.id, None, now).ok_or(TokenRefusal::NotFound);
         }
     }
 
@@ -330,7 +344,7 @@ impl Room {
         }
         self.schedule.at(now, &event);
         let told = found.told;
-        let mut found = Found::of(event, &found.id, now).ok_or(TokenRefusal::NotFound)?;
+        let mut found = Found::of(event, &found.id, None, now).ok_or(TokenRefusal::NotFound)?;
         found.told = told;
         match found.state {
             State::Left => Err(TokenRefusal::Gone(Some(Gone::Left))),

@@ -115,11 +115,19 @@ impl Model {
                 _ => None,
             };
             assert_eq!(line.place(&view), place, "{id}");
-            let look = line.look(id, Micros(0)).unwrap();
+            let look = line.look(id, None, Micros(0)).unwrap();
             assert_eq!(
                 (look.place, look.state, look.time),
                 (place, view.state, view.time)
             );
+            for slot in [look.slot, look.slot.wrapping_add(1), 0, u32::MAX] {
+                let again = line.look(id, Some(slot), Micros(0)).unwrap();
+                assert_eq!(
+                    (again.place, again.state),
+                    (look.place, look.state),
+                    "slot {slot}"
+                );
+            }
             let rank = waiting.partition_point(|k| *k < key) as u64 + 1;
             assert_eq!(line.rank_of_key(&key), rank, "{id}");
             let after = TicketKey {

@@ -33,7 +33,7 @@ fn the_silent_are_found_within_a_second_and_the_polled_are_not() {
     line.write().join(&id(3), at(0), at(0));
     for second in 0..300 {
         assert_eq!(due(&line, at(second), true), [], "{second}");
-        line.look(&id(2), at(second));
+        line.look(&id(2), None, at(second));
         line.heard(&id(3), at(100));
     }
     let silent = |n| Due {
@@ -169,7 +169,7 @@ fn a_sighting_is_published_once_per_period() {
     let every = Duration::from_secs(100);
     line.write().join(&id(1), at(0), at(0));
     assert!(!line.claim_sighting(&id(1), at(99), every), "the join told");
-    let look = line.look(&id(1), at(100)).unwrap();
+    let look = line.look(&id(1), None, at(100)).unwrap();
     assert_eq!((look.previous_seen, look.published), (at(0), at(0)));
     assert!(line.claim_sighting(&id(1), at(100), every));
     assert!(!line.claim_sighting(&id(1), at(100), every));
@@ -178,7 +178,10 @@ fn a_sighting_is_published_once_per_period() {
         !line.claim_sighting(&id(1), at(249), every),
         "another node told"
     );
-    assert_eq!(line.look(&id(1), at(249)).unwrap().previous_seen, at(150));
+    assert_eq!(
+        line.look(&id(1), None, at(249)).unwrap().previous_seen,
+        at(150)
+    );
     assert!(!line.claim_sighting(&id(2), at(500), every));
 }
 
@@ -193,7 +196,10 @@ fn an_empty_line_knows_nobody() {
         (line.waiting(), line.is_empty(), line.rank_of_key(&key)),
         (0, true, 1)
     );
-    assert_eq!((line.look(&id(1), at(1)), line.find(&id(1))), (None, None));
+    assert_eq!(
+        (line.look(&id(1), None, at(1)), line.find(&id(1))),
+        (None, None)
+    );
     assert!(
         std::mem::size_of::<Line>() < 2_560,
         "{}",

@@ -26,13 +26,13 @@ fn watch(line: &Line, watched: &[u64], right: fn(u64, u64) -> bool, change: impl
             scope.spawn(move || {
                 let mine = || watched.iter().skip(reader).step_by(2);
                 let mut places: Vec<_> = mine()
-                    .map(|&n| line.look(&id(n), Micros(0)).unwrap().place)
+                    .map(|&n| line.look(&id(n), None, Micros(0)).unwrap().place)
                     .collect();
                 while !over.load(Ordering::Relaxed) {
                     for (&n, before) in mine().zip(&mut places) {
                         let view = line.find(&id(n)).unwrap();
                         for place in [
-                            line.look(&id(n), Micros(0)).unwrap().place,
+                            line.look(&id(n), None, Micros(0)).unwrap().place,
                             line.place(&view),
                         ] {
                             let (was, is) = (before.unwrap(), place.unwrap());
@@ -75,7 +75,7 @@ fn places_never_rise_while_others_leave_and_join_the_end() {
     );
     for (i, &n) in watched.iter().enumerate() {
         assert_eq!(
-            line.look(&id(n), Micros(0)).unwrap().place,
+            line.look(&id(n), None, Micros(0)).unwrap().place,
             Some(i as u64 + 1)
         );
     }
@@ -105,7 +105,10 @@ fn places_never_fall_while_late_tickets_come_in_between() {
         },
     );
     for &n in &watched {
-        assert_eq!(line.look(&id(n), Micros(0)).unwrap().place, Some(n + 1));
+        assert_eq!(
+            line.look(&id(n), None, Micros(0)).unwrap().place,
+            Some(n + 1)
+        );
     }
 }
 
