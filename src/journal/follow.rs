@@ -22,9 +22,10 @@ pub const READ_MAX: usize = 256;
 const REWOUND: Duration = Duration::from_secs(60);
 /// How often a position is remembered to go back to.
 const MARKED_EVERY: Duration = Duration::from_secs(1);
-/// A busy feed is read this often; a quiet one more and more seldom, down to the second.
+/// A busy feed is read this often.
 const PACE_BUSY: Duration = Duration::from_millis(20);
-const PACE_QUIET: Duration = Duration::from_millis(50);
+/// A quiet one is waited on for this long at once: the view of a fleet at rest is never older.
+const WAITED: Duration = Duration::from_millis(200);
 /// A failed reading is tried again after this, doubling up to the second.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -176,7 +177,7 @@ impl Follower {
 
     async fn read(&self, partition: u16, mut reader: Reader, known: &Mutex<Vec<Micros>>) {
         let mut generation = self.store.generation();
-        let (mut pace, mut failures) = (PACE_BUSY, 0u32);
+        let (mut quiet, mut failures) = (false, 0u32);
         loop {
             let now = self.now();
             if let Some(until) = self.health.alone_until(now) {
@@ -189,11 +190,21 @@ impl Follower {
                 reader.rewind();
             }
             let asked = self.now();
-            let step = match self
-                .store
-                .follow(partition, reader.position(), READ_MAX)
-                .await
-            {
+            let read = match quiet {
+                true => self.store.wait(partition, reader.position(), WAITED).await,
+                false => Ok(true),
+            };
+            let read = match read {
+                // Nothing came while it was waited on, which is as good as an empty reading.
+                Ok(false) => Ok(Feed::default()),
+                Ok(true) => {
+                    self.store
+                        .follow(partition, reader.position(), READ_MAX)
+                        .await
+                }
+                Err(error) => Err(error),
+            };
+            let step = match read {
                 Ok(feed) => {
                     self.health.answered();
                     for (_, batch) in &feed.batches {
@@ -221,12 +232,9 @@ impl Follower {
             match step {
                 Ok(next) => {
                     failures = 0;
-                    pace = match next {
-                        Next::Quiet => (pace * 5 / 4).min(PACE_QUIET),
-                        _ => PACE_BUSY,
-                    };
-                    if next != Next::Again {
-                        sleep(pace).await;
+                    quiet = next == Next::Quiet;
+                    if next == Next::Busy {
+                        sleep(PACE_BUSY).await;
                     }
                 }
                 Err(error) => {
