@@ -22,7 +22,7 @@ pub const READ_MAX: usize = 256;
 const REWOUND: Duration = Duration::from_secs(60);
 /// How often a position is remembered to go back to.
 const MARKED_EVERY: Duration = Duration::from_secs(1);
-/// A busy feed is read this often; a quiet one more and more seldom, down to the second.
+/// A busy feed is read this often; a quiet one more and more seldom.
 const PACE_BUSY: Duration = Duration::from_millis(20);
 const PACE_QUIET: Duration = Duration::from_millis(50);
 /// A failed reading is tried again after this, doubling up to the second.
