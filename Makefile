@@ -20,8 +20,8 @@ live: ## a real fleet over a real Redis Cluster, at full size; wants the machine
 	.ci/need test
 	FLEET_VISITORS=30000 FLEET_POLLS=1000000 cargo test --locked --release --test all -- live:: --nocapture --test-threads 1
 
-bench: ## every benchmark
-	cargo bench --locked
+bench: ## every benchmark, with huge pages as in deploy/
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 cargo bench --locked
 
 lint: ## format, clippy, dependencies, documentation; warnings are errors
 	.ci/need lint
