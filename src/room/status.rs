@@ -278,17 +278,21 @@ impl Room {
             let event = self
                 .event_or_make(now, &name, true)
                 .map_err(|_| TokenRefusal::NotFound)?;
+            let changed;
             {
                 let mut writer = event.line.write();
                 let mut side = event.side.lock();
                 if side.retired {
                     continue;
                 }
-                side.joined_at = now;
-                if matches!(
+                // A token of a place that was left says nothing new, however often it is shown: no
+                // poll may cost the gate a question.
+                changed = matches!(
                     writer.join(&claims.id, claims.arrival, now),
                     super::line::Joined::New | super::line::Joined::Moved
-                ) {
+                );
+                if changed {
+                    side.joined_at = now;
                     self.record(now, &event, Kind::Joined, claims.id, claims.arrival);
                     let key = TicketKey {
                         arrival: claims.arrival,
@@ -297,7 +301,9 @@ impl Room {
                     self.catch_up(now, &event, &mut writer, &mut side, &key);
                 }
             }
-            self.schedule.at(now, &event);
+            if changed {
+                self.schedule.at(now, &event);
+            }
             return Found::of(event, &claims.id, None, now).ok_or(TokenRefusal::NotFound);
         }
     }

@@ -52,6 +52,8 @@ pub struct House {
     pub now: Micros,
     /// Turns that gates gave by themselves, in order.
     pub called: Vec<(Micros, EventId, tidegate::model::TicketId)>,
+    /// Questions put to gates so far.
+    pub asked: usize,
     /// Gates do not answer while this is set.
     pub away: bool,
 }
@@ -97,6 +99,7 @@ impl House {
             gates,
             now: START,
             called: Vec::new(),
+            asked: 0,
             away: false,
         }
     }
@@ -114,6 +117,7 @@ impl House {
     pub fn tick(&mut self) {
         let mut asking = Vec::new();
         self.room.tick(self.now, &mut asking);
+        self.asked += asking.len();
         for ask in asking {
             if self.away {
                 self.room.advanced(self.now, ask, None);

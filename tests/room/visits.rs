@@ -280,3 +280,28 @@ fn a_lost_join_that_was_asked_for_again_keeps_its_first_place() {
     house.room.leave(house.now, &second.token);
     assert!(house.status(&first).is_err());
 }
+
+#[test]
+fn polls_with_a_token_that_was_left_behind_ask_the_gate_nothing() {
+    let mut house = House::new(Policy {
+        rate: 0.01,
+        ..policy()
+    });
+    house.join("sale");
+    let left = house.try_join("sale", Some("key"), None).unwrap().token;
+    house.pass(SECOND);
+    house.room.leave(house.now, &left);
+    house.try_join("sale", Some("key"), None).unwrap();
+    house.pass(SECOND);
+    let asked = house.asked;
+    for _ in 0..50 {
+        assert_eq!(
+            house.place(&left),
+            1,
+            "of the new place, as its ticket is the same"
+        );
+        house.tick();
+    }
+    let asked = house.asked - asked;
+    assert!(asked <= 1, "{asked} questions for 50 polls");
+}
