@@ -348,7 +348,7 @@ impl Room {
                 _ => {}
             }
         }
-        self.schedule.at(now, &event);
+        self.schedule.soon(now, &event);
         let told = found.told;
         let mut found = Found::of(event, &found.id, None, now).ok_or(TokenRefusal::NotFound)?;
         found.told = told;

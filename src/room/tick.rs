@@ -55,6 +55,15 @@ impl Schedule {
         self.push(at, &event.id);
     }
 
+    /// Wants attention for `event` now, unless it gets it within [`PERIOD_MAX`] anyway: what visitors
+    /// do does not set the pace at which gates are asked.
+    pub fn soon(&self, now: Micros, event: &Event) {
+        let due = event.side.lock().gate.due;
+        if due == Micros(0) || due > now.after(PERIOD_MAX) {
+            self.at(now, event);
+        }
+    }
+
     pub fn push(&self, at: Micros, event: &EventId) {
         let first = {
             let mut heap = self.heap.lock();

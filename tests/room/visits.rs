@@ -305,3 +305,22 @@ fn polls_with_a_token_that_was_left_behind_ask_the_gate_nothing() {
     let asked = house.asked - asked;
     assert!(asked <= 1, "{asked} questions for 50 polls");
 }
+
+#[test]
+fn goodbyes_and_returns_do_not_set_the_pace_at_which_the_gate_is_asked() {
+    let mut house = House::new(Policy {
+        rate: 0.01,
+        ..policy()
+    });
+    house.join("sale");
+    let token = house.join("sale").token;
+    house.pass(SECOND);
+    let asked = house.asked;
+    for _ in 0..50 {
+        house.room.leave_softly(house.now, &token);
+        assert_eq!(house.place(&token), 1);
+        house.tick();
+    }
+    let asked = house.asked - asked;
+    assert!(asked <= 1, "{asked} questions for 50 goodbyes");
+}
