@@ -1,12 +1,11 @@
 //! The place shown to a waiting visitor never rises, also across a kill. A turn missed starts anew.
 
 use super::Verdict;
-use crate::sale::reading::JOURNAL_GRACE;
-use crate::sale::story::{Outage, Place, Run, Story, What};
+use crate::sale::story::{Place, Run, Story, What};
 
 pub fn check(run: &Run) -> Verdict {
-    let mut verdict = Verdict::new("places never rise");
-    let mut across_kill = 0_u64;
+    let mut verdict = Verdict::new(super::PLACES);
+    let mut across = 0_u64;
     for story in &run.stories {
         let shown = shown(story);
         for (at, &(now, place)) in shown.iter().enumerate() {
@@ -22,7 +21,7 @@ pub fn check(run: &Run) -> Verdict {
             // Within a kill's own moments one answer may rest on what the other one did not.
             let promised = if firm(run, now) { promised } else { None };
             if let Some((told, _)) = promised {
-                across_kill += u64::from(run.down_between(*told, now));
+                across += u64::from(run.outages.iter().any(|o| o.touches(*told, now)));
             }
             let fine = promised.is_none_or(|(_, was)| place.position <= was.position);
             verdict.expect(fine, || {
@@ -37,18 +36,16 @@ pub fn check(run: &Run) -> Verdict {
             });
         }
     }
-    verdict.figures.push((
-        "of these, compared across the kill",
-        across_kill.to_string(),
-    ));
+    verdict
+        .figures
+        .push(("of these, compared across an outage", across.to_string()));
     verdict
 }
 
 /// Whether what was told at `told` outlives every kill: an answer from its last moments may rest on
 /// changes (somebody ahead left) that died unwritten.
 fn firm(run: &Run, told: u64) -> bool {
-    let loses = |outage: &Outage| outage.killed <= told + JOURNAL_GRACE && told <= outage.ready;
-    !run.outages.iter().any(loses)
+    !run.outages.iter().any(|outage| outage.forgets(told))
 }
 
 /// The places a visitor was told, each with the moment it was received.
