@@ -83,6 +83,29 @@ async fn a_store_goes_on_when_masters_hang_or_die() {
     }
 }
 
+/// A slot between two masters: readers are sent on from the old one, and nothing is lost on the way.
+#[tokio::test]
+async fn a_feed_is_waited_on_while_its_slot_moves() {
+    let cluster = Cluster::start();
+    let store = Redis::open(redis_settings(cluster.servers[5].port, Mode::Auto, None))
+        .await
+        .unwrap();
+    append(&store, 0, 1).await;
+    let keys = cluster.servers[0].run::<Vec<String>>(&["KEYS", "*:feed"]);
+    let slot = cluster.servers[0].run::<u16>(&["CLUSTER", "KEYSLOT", &keys[0]]);
+    let moving = cluster.begin_move(slot, 1);
+    cluster.move_keys(&moving, usize::MAX >> 1);
+    let wait = async |store: &Redis| store.wait(0, Position::default(), PATIENCE).await;
+    assert!(wait(&store).await.unwrap());
+    let feed = store.follow(0, Position::default(), 9).await.unwrap();
+    assert_eq!(feed.batches.len(), 1);
+    cluster.end_move(&moving);
+    append(&store, 0, 2).await;
+    assert!(wait(&store).await.unwrap());
+    let feed = store.follow(0, Position::default(), 9).await.unwrap();
+    assert_eq!(feed.batches.len(), 2);
+}
+
 /// Whatever state a client's connections are left in by servers that all went away, in the middle of
 /// a great many calls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
