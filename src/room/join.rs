@@ -14,6 +14,8 @@ use crate::model::gate::Turn;
 use crate::model::token::Claims;
 use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId};
 
+/// A view that is older than this misses more than the joins that are on their way.
+const HEARD_WITHIN: Duration = Duration::from_millis(300);
 /// When it is worth trying again after something was full.
 const FULL_RETRY: Duration = Duration::from_secs(5);
 /// Before a lottery opens, arrivals are drawn from this long a time before the opening: 2^32 µs.
@@ -123,7 +125,7 @@ impl Room {
         }
         let (lane, seq) = self.record(now, event, Kind::Joined, id, arrival);
         side.joined_at = now;
-        side.joins.note(now);
+        side.joins.note(now, self.feed_lag(now) <= HEARD_WITHIN);
         let unheard = side.joins.unheard(self.identity.fleet.saturating_sub(1));
         if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, id) {
             writer.call(&id, turn.until);

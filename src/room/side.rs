@@ -208,17 +208,20 @@ impl Leaving {
     }
 }
 
-/// Joins of this and the last tenth of a second, and how many others may be on their way meanwhile.
+/// Joins of this and the last tenth of a second, or since the other nodes were last heard, and how many
+/// others may be on their way meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct RecentJoins {
     tenth: u64,
     current: u32,
     last: u32,
+    /// Since the other nodes could not be heard.
+    deaf: u32,
 }
 
 impl RecentJoins {
-    /// Notes a join.
-    pub fn note(&mut self, now: Micros) {
+    /// Notes a join, and whether other nodes can be heard at present.
+    pub fn note(&mut self, now: Micros, heard: bool) {
         let tenth = now.0 / 100_000;
         if tenth != self.tenth {
             let follows = tenth == self.tenth + 1;
@@ -226,12 +229,18 @@ impl RecentJoins {
             (self.tenth, self.current) = (tenth, 0);
         }
         self.current = self.current.saturating_add(1);
+        self.deaf = if heard {
+            0
+        } else {
+            self.deaf.saturating_add(1)
+        };
     }
 
     /// How many tickets may have joined on the `peers` other nodes before the one just noted without
     /// having been heard of: a balancer sends them about as many as us, and half as many again is
     /// put on top.
     pub fn unheard(&self, peers: u16) -> u64 {
-        (u64::from(self.current) + u64::from(self.last)) * u64::from(peers) * 3 / 2
+        let lately = u64::from(self.current) + u64::from(self.last);
+        lately.max(self.deaf.into()) * u64::from(peers) * 3 / 2
     }
 }
