@@ -101,6 +101,7 @@ pub fn run(stories: Vec<Story>) -> Run {
         terms,
         stories,
         outages: Vec::new(),
+        late: Vec::new(),
     }
 }
 
