@@ -8,6 +8,7 @@ mod load;
 mod node;
 mod parts;
 mod refill;
+mod rulings;
 mod scrape;
 mod turns;
 

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{RunError, effects, load, parts, refill, scrape, turns, until_answered};
+use super::{RunError, effects, load, parts, refill, rulings, scrape, turns, until_answered};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, Build, Drained, Face, Shared};
@@ -32,6 +32,7 @@ pub struct Node {
     listeners: Vec<JoinHandle<Drained>>,
     turns: JoinHandle<()>,
     refill: JoinHandle<()>,
+    rulings: JoinHandle<()>,
     /// In a fleet only.
     follower: Option<JoinHandle<()>>,
     flusher: JoinHandle<usize>,
@@ -81,6 +82,7 @@ impl Node {
             journal: Arc::clone(&journal),
             clock: clock.clone(),
             stale_after,
+            in_fleet: config.fleet.size.get() > 1,
         });
         let metrics = Arc::new(Metrics::new(http::ROUTES));
         metrics.read_from(scrape::source(&room, &effects, &clock));
@@ -125,6 +127,15 @@ impl Node {
             clock: clock.clone(),
         };
         let refill = tokio::spawn(watch.run(meta, stop.clone()));
+        let following = rulings::Follow {
+            room: Arc::clone(&room),
+            store: Arc::clone(&store),
+            health: Arc::clone(&health),
+            clock: clock.clone(),
+            in_fleet: config.fleet.size.get() > 1,
+        };
+        let following = following.run(loaded.revision, loaded.void, stop.clone());
+        let rulings = tokio::spawn(following);
         let turns = turns::Turns {
             room: Arc::clone(&room),
             store: Arc::clone(&store),
@@ -145,6 +156,7 @@ impl Node {
             listeners,
             turns,
             refill,
+            rulings,
             follower,
             flusher,
             stop_listening,
@@ -164,6 +176,7 @@ impl Node {
         self.stop_turns.send_replace(true);
         let _ = self.turns.await;
         let _ = self.refill.await;
+        let _ = self.rulings.await;
         if let Some(follower) = self.follower {
             let _ = follower.await;
         }

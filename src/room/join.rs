@@ -110,8 +110,9 @@ impl Room {
         }
         // The stamp is taken under the lock, so that places on one node are given in its order.
         let stamp = self.clock.tick(now);
-        // Later than the ticket's own removal, should it have left before.
-        let after = known.map_or(Micros(0), |view| Micros(view.time.0 + 1));
+        // Later than the ticket's own removal, should it have left before, and than what was forgotten.
+        let before = known.map(|view| view.time).max(event.forgotten);
+        let after = before.map_or(Micros(0), |before| Micros(before.0 + 1));
         let arrival = if Event::is_before_draw(&policy, now) {
             self.drawn(event, &policy, id, after)
         } else {

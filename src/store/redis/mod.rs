@@ -14,6 +14,7 @@ mod load;
 mod meta;
 mod open;
 mod reply;
+mod rulings;
 mod scripts;
 mod settings;
 mod wait;
@@ -25,7 +26,7 @@ use arc_swap::ArcSwap;
 
 use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, EventId, TicketId};
+use crate::model::{Batch, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
 use keys::Keys;
 use link::Link;
 use scripts::{Call, Scripts};
@@ -146,16 +147,20 @@ impl Store for Redis {
         Box::pin(self.do_complete(event, id))
     }
 
-    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>> {
-        Box::pin(self.do_policies())
+    fn rulings(&self, known: u64) -> Answer<'_, Option<Rulings>> {
+        Box::pin(self.do_rulings(known))
     }
 
-    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()> {
-        Box::pin(self.do_set_policy(event, patch))
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Answer<'_, Ruled> {
+        Box::pin(self.do_rule(event, change, at))
     }
 
-    fn forget(&self, event: EventId) -> Answer<'_, ()> {
-        Box::pin(self.do_forget(event))
+    fn restore_rulings(&self, rulings: Vec<(EventId, Ruling)>) -> Answer<'_, ()> {
+        Box::pin(self.do_restore_rulings(rulings))
+    }
+
+    fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()> {
+        Box::pin(self.do_erase(event, until))
     }
 
     fn close(&self) -> Answer<'_, ()> {
