@@ -5,6 +5,7 @@
 mod agree;
 mod nodes;
 mod polls;
+mod rulings;
 
 use nodes::Fleet;
 
