@@ -37,6 +37,12 @@ impl Server {
         server.await_answer()
     }
 
+    /// A server at a port that was free lately.
+    pub fn start_at(port: u16, settings: &[&str]) -> Self {
+        let bus = free_ports(1)[0].1;
+        Self::spawn(&[(port, bus)], 0, settings).await_answer()
+    }
+
     fn spawn(ports: &[(u16, u16)], n: usize, settings: &[&str]) -> Self {
         let (port, bus) = ports[n];
         let folder = tempfile::tempdir().unwrap();
@@ -230,7 +236,7 @@ pub fn own_prefix() -> String {
 
 /// Free pairs of ports: for clients, and for the cluster's bus. They lie below those the system
 /// hands out by itself, or a client's socket might take one before the server does.
-fn free_ports(count: usize) -> Vec<(u16, u16)> {
+pub fn free_ports(count: usize) -> Vec<(u16, u16)> {
     let mut held = Vec::new();
     let mut port = 20_000 + rand::random::<u16>() % 8_000;
     while held.len() < 2 * count {

@@ -30,7 +30,7 @@ impl Redis {
             pipe.arg(field);
         }
         let reply = Reply(DURING);
-        let facts = self.link.pipe(DURING, &pipe).await?.pop();
+        let facts = self.link().await?.pipe(DURING, &pipe).await?.pop();
         let facts = reply.list(facts.ok_or_else(|| reply.unexpected())?)?;
         let facts = <[Value; 3]>::try_from(facts).map_err(|_| reply.unexpected())?;
         let [format, partitions, deployment] = facts;
@@ -62,7 +62,7 @@ impl Redis {
         let reply = Reply(DURING);
         let mut all = redis::cmd("HGETALL");
         all.arg(self.keys.load().policies());
-        let policies = self.link.query(DURING, &all).await?;
+        let policies = self.link().await?.query(DURING, &all).await?;
         let mut policies = reply.pairs(policies, Reply::event, Reply::text)?;
         policies.sort();
         Ok(policies)
@@ -79,7 +79,11 @@ impl Redis {
         if let Some(patch) = patch {
             set.arg(patch);
         }
-        self.link.query("keep a policy", &set).await.map(drop)
+        self.link()
+            .await?
+            .query("keep a policy", &set)
+            .await
+            .map(drop)
     }
 
     pub(super) async fn do_forget(&self, event: EventId) -> Result<(), StoreError> {
@@ -94,7 +98,7 @@ impl Redis {
             }
             let mut call = Call::new(&self.scripts.forget, names);
             call.arg(event.as_str());
-            call.run(&self.link, DURING).await?;
+            call.run(self.link().await?, DURING).await?;
         }
         self.do_set_policy(event, None).await
     }
