@@ -57,7 +57,7 @@ pub(super) fn health(shared: &Shared) -> Reply {
             "timestamp": moment_text(shared.now()),
             "service": "tidegate",
             "version": shared.build.version,
-            "ready": shared.room.is_loaded() && !shared.is_draining(),
+            "ready": shared.room.is_serving() && !shared.is_draining(),
             "draining": shared.is_draining(),
             "dependencies": {"store": shared.effects.health().as_str()},
             "connections": shared.metrics.connections.get(),

@@ -211,7 +211,7 @@ impl Room {
         id: TicketId,
     ) -> Option<Turn> {
         let until = now.after(policy.ready_ttl);
-        if policy.order == Order::Passthrough {
+        if policy.order == Order::Passthrough && !self.serves_empty() {
             return Some(Turn { id, until });
         }
         let gate = &mut side.gate;
@@ -259,6 +259,10 @@ impl Room {
         now: Micros,
         standing: &super::answer::Standing,
     ) -> Option<u32> {
+        if self.serves_empty() {
+            // Those ahead are in the store: what is told here must not bind later.
+            return None;
+        }
         if self.is_alone() {
             // Nothing is on its way from anywhere, and a replay is the same token to the letter.
             return None;

@@ -94,6 +94,8 @@ pub struct Room {
     /// Tokens that were not signed here.
     forged: AtomicU64,
     loaded: AtomicBool,
+    /// Serves although nothing is loaded.
+    empty: AtomicBool,
     /// The store has been away for longer than `stale_after`.
     degraded: AtomicBool,
 }
@@ -124,6 +126,7 @@ impl Room {
             rulings: rulings::Known::new(now),
             forged: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
+            empty: AtomicBool::new(false),
             degraded: AtomicBool::new(false),
         };
         room.create_configured(now);
@@ -138,6 +141,26 @@ impl Room {
     /// Says whether everything that the store held is here.
     pub fn set_loaded(&self, loaded: bool) {
         self.loaded.store(loaded, Ordering::Release);
+        if loaded {
+            self.empty.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether visitors are answered.
+    pub fn is_serving(&self) -> bool {
+        self.is_loaded() || self.serves_empty()
+    }
+
+    /// Whether visitors are answered although what the store holds is not here: by what they bring
+    /// along. Nobody is called then, places are not held to, and what is not known may be so.
+    pub(super) fn serves_empty(&self) -> bool {
+        self.empty.load(Ordering::Acquire)
+    }
+
+    /// Answers visitors before anything is loaded, until it is.
+    pub fn serve_empty(&self) {
+        self.set_degraded(true);
+        self.empty.store(true, Ordering::Release);
     }
 
     /// Says whether the store has been away for too long: answers say so, and nobody expires, since

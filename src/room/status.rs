@@ -189,7 +189,11 @@ impl Room {
             _ => {
                 standing.position = self.shown(now, found);
                 standing.eta = event.forecast.at(standing.position);
-                standing.reason = event.reason();
+                standing.reason = if self.serves_empty() {
+                    Some(super::answer::WaitReason::Calculating)
+                } else {
+                    event.reason()
+                };
                 standing.poll_after = polls.after(standing.eta.likely);
             }
         }
@@ -198,7 +202,7 @@ impl Room {
 
     /// The place to tell: never behind the one told at the join (I5). Who joined on other nodes
     /// before this ticket may still have been on the feed then, and until it must have come, all
-    /// nodes tell what was told.
+    /// nodes tell what was told; so does one that does not know who is ahead.
     fn shown(&self, now: Micros, found: &Found) -> u64 {
         let rank = found.place.unwrap_or(1).max(1);
         let Some(told) = found.told.filter(|told| *told > 0).map(u64::from) else {
@@ -207,7 +211,11 @@ impl Room {
         let on_its_way = !self.is_alone()
             && found.state == State::Waiting
             && now.since(found.time) < self.identity.lag_max;
-        if on_its_way { told } else { rank.min(told) }
+        if on_its_way || self.serves_empty() {
+            told
+        } else {
+            rank.min(told)
+        }
     }
 
     /// Tells the fleet that the ticket was polled for, when it last heard so long ago that other
@@ -331,7 +339,7 @@ impl Room {
             match view.state {
                 _ if view.state.is_gone() => {}
                 State::Called { until } if until > now => {}
-                _ if policy.order == Order::Passthrough && !policy.paused => {
+                _ if event.posted.lets_all() && !self.serves_empty() => {
                     writer.call(&found.id, now.after(policy.ready_ttl));
                 }
                 State::Called { until } | State::Missed { until } => {

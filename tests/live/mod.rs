@@ -4,7 +4,7 @@
 
 mod agree;
 mod faults;
-mod nodes;
+pub mod nodes;
 mod polls;
 mod rulings;
 
