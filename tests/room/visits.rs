@@ -180,6 +180,40 @@ fn nobody_enters_twice_across_a_crash() {
 }
 
 #[test]
+fn who_left_and_joined_again_keeps_the_new_place_across_a_crash() {
+    let mut house = House::new(still());
+    let join = |house: &House| house.try_join("sale", Some("key"), None).unwrap().token;
+    let first = join(&house);
+    house.join("sale");
+    house.room.leave(house.now, &first);
+    let written = house.flushed();
+    house.pass(SECOND);
+    let second = join(&house);
+    assert_eq!(house.place(&second), 2);
+    // The goodbye was written, the new join was not.
+    let mut house = house.crashed(still());
+    house.restore(&written);
+    assert!(matches!(house.status(&first), Err(TokenRefusal::Gone(_))));
+    assert_eq!(house.place(&second), 2);
+    house.room.leave(house.now, &second);
+    assert!(matches!(house.status(&second), Err(TokenRefusal::Gone(_))));
+}
+
+#[test]
+fn a_goodbye_to_a_place_that_only_the_token_knows_is_for_good() {
+    let mut house = House::new(still());
+    let join = |house: &House| house.try_join("sale", Some("key"), None).unwrap().token;
+    house.room.leave(house.now, &join(&house));
+    let written = house.flushed();
+    house.pass(SECOND);
+    let second = join(&house);
+    let mut house = house.crashed(still());
+    house.restore(&written);
+    house.room.leave(house.now, &second);
+    assert!(matches!(house.status(&second), Err(TokenRefusal::Gone(_))));
+}
+
+#[test]
 fn what_memory_holds_can_be_written_anew() {
     let mut house = House::new(still());
     let tokens: Vec<_> = (0..50).map(|_| house.join("sale").token).collect();
