@@ -115,6 +115,14 @@ impl Room {
                 found = self.adopt(now, found, &claims);
             }
         }
+        self.visited(now, found)
+    }
+
+    /// What a visit makes of a ticket that was just looked up. No lock, unless it changes something.
+    ///
+    /// # Errors
+    /// The place is gone.
+    pub(super) fn visited(&self, now: Micros, found: Found) -> Result<Found, TokenRefusal> {
         match found.state {
             State::Waiting | State::Returned
                 if !found.leaving && !found.event.posted.lets_all() =>
