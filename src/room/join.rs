@@ -179,12 +179,11 @@ impl Room {
     }
 
     /// The place that a repeated join has already: also after entering, so that a lost answer costs
-    /// nobody anything. `None` when it was left or expired: joining again is a new place then.
+    /// nobody anything; a visit as a poll is. `None` when it was left or expired: joining again is a
+    /// new place then.
     fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId, key: u64) -> Option<Joined> {
-        let mut found = Found::of(Arc::clone(event), &id, None, now)?;
-        if matches!(found.state, State::Left | State::Expired) {
-            return None;
-        }
+        let found = Found::of(Arc::clone(event), &id, None, now)?;
+        let mut found = self.visited(now, found).ok()?;
         found.told = self.recent.told(key);
         let standing = self.standing(now, &found);
         let told = found

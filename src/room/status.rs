@@ -96,10 +96,16 @@ impl Room {
             Some(event) => Found::of(event, &claims.id, self.slot_of(&claims), now),
             None => None,
         };
+        // The token may know of a join that this node does not, lost in a crash: one before the join
+        // that is known here (it was asked for again, and the earliest counts), or one after the
+        // removal that is known here. Who entered does not join again.
+        let says_news = |found: &Found| match found.state {
+            State::Entered => false,
+            state if state.is_gone() => claims.arrival > found.time,
+            _ => claims.arrival < found.time,
+        };
         let mut found = match found {
-            // The token may know of an earlier arrival than this node: that of a join that was lost
-            // in a crash and asked for again. The earliest counts.
-            Some(found) if found.state.is_gone() || found.time <= claims.arrival => found,
+            Some(found) if !says_news(&found) => found,
             _ => self.put_back(now, &claims)?,
         };
         found.told = claims.told;
@@ -109,6 +115,14 @@ impl Room {
                 found = self.adopt(now, found, &claims);
             }
         }
+        self.visited(now, found)
+    }
+
+    /// What a visit makes of a ticket that was just looked up. No lock, unless it changes something.
+    ///
+    /// # Errors
+    /// The place is gone.
+    pub(super) fn visited(&self, now: Micros, found: Found) -> Result<Found, TokenRefusal> {
         match found.state {
             State::Waiting | State::Returned
                 if !found.leaving && !found.event.posted.lets_all() =>
