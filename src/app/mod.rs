@@ -4,6 +4,7 @@
 //! Stop: not ready → requests drained → turns stopped → journal flushed → store closed.
 
 mod effects;
+mod import;
 mod load;
 mod node;
 mod parts;
@@ -25,6 +26,7 @@ use crate::room::Room;
 use crate::store::Retry;
 use crate::telemetry::logging::LogHandle;
 
+pub use import::{Import, ImportError, OrderError};
 pub use node::Node;
 pub use parts::Keys;
 

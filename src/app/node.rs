@@ -32,7 +32,7 @@ pub struct Node {
     listeners: Vec<JoinHandle<Drained>>,
     turns: JoinHandle<()>,
     refill: JoinHandle<()>,
-    /// In a fleet only.
+    /// When others may write to the store.
     follower: Option<JoinHandle<()>>,
     flusher: JoinHandle<usize>,
     stop_listening: watch::Sender<bool>,
@@ -114,7 +114,8 @@ impl Node {
             }),
         };
         let (stop_turns, stop) = watch::channel(false);
-        let follower = (config.fleet.size.get() > 1).then(|| {
+        let shared_store = config.fleet.size.get() > 1 || store.is_shared();
+        let follower = shared_store.then(|| {
             let follower = load::follower(&room, &store, &clock, &health);
             tokio::spawn(follower.run(loaded.ends, stop.clone()))
         });

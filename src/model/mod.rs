@@ -5,6 +5,7 @@ pub mod gate;
 pub mod hlc;
 pub mod home;
 pub mod ids;
+pub mod legacy;
 pub mod nearest;
 pub mod pass;
 pub mod policy;
@@ -14,6 +15,7 @@ pub mod token;
 
 pub use hlc::Hlc;
 pub use ids::{EventId, EventIdError, NodeId, TicketId};
+pub use legacy::LegacyToken;
 pub use policy::{Order, Outage, Policy, PolicyPatch};
 pub use record::{Batch, Gone, Kind, Record};
 pub use ticket::{Micros, TicketKey, micros};

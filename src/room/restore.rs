@@ -22,6 +22,8 @@ impl Room {
             self.clock.observe(newest, now, self.identity.skew_max);
         }
         event.line.write().join_many(tickets, now);
+        self.events
+            .note_moved(&event, tickets.iter().map(|key| key.id));
         self.schedule.at(now, &event);
     }
 
@@ -41,6 +43,8 @@ impl Room {
             writer.remove(id, *at, reason(*why));
         }
         drop(writer);
+        self.events
+            .note_moved(&event, removed.iter().map(|(id, ..)| *id));
         self.schedule.at(now, &event);
     }
 
