@@ -9,6 +9,7 @@ mod apart;
 mod api;
 mod fleet;
 mod kit;
+mod legacy;
 mod live;
 mod process;
 mod room;

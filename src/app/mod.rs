@@ -4,6 +4,7 @@
 //! Stop: not ready → requests drained → turns stopped → journal flushed → store closed.
 
 mod effects;
+mod import;
 mod late;
 mod load;
 mod node;
@@ -26,6 +27,7 @@ use crate::http::{self, Shared};
 use crate::room::Room;
 use crate::telemetry::logging::LogHandle;
 
+pub use import::{Import, ImportError, OrderError};
 pub use node::Node;
 pub use parts::Keys;
 

@@ -36,7 +36,7 @@ pub struct Work {
     turns: JoinHandle<()>,
     refill: JoinHandle<()>,
     rulings: JoinHandle<()>,
-    /// In a fleet only.
+    /// When others may write to the store.
     follower: Option<JoinHandle<()>>,
     flusher: JoinHandle<usize>,
     stop: watch::Sender<bool>,
@@ -69,7 +69,8 @@ impl Work {
             }),
         };
         let (stop, stopped) = watch::channel(false);
-        let follower = in_fleet.then(|| {
+        let shared = in_fleet || store.is_shared();
+        let follower = shared.then(|| {
             let follower = load::follower(&room, &store, &clock, &health);
             tokio::spawn(follower.run(loaded.ends, stopped.clone()))
         });

@@ -5,6 +5,7 @@ pub mod gate;
 pub mod hlc;
 pub mod home;
 pub mod ids;
+pub mod legacy;
 pub mod nearest;
 pub mod pass;
 pub mod policy;
@@ -15,6 +16,7 @@ pub mod token;
 
 pub use hlc::Hlc;
 pub use ids::{EventId, EventIdError, NodeId, TicketId};
+pub use legacy::LegacyToken;
 pub use policy::{Order, Outage, Policy, PolicyPatch};
 pub use record::{Batch, Gone, Kind, Record};
 pub use ruling::{Change, Ruled, Ruling, Rulings};

@@ -43,6 +43,10 @@ impl Room {
     /// Applies a batch from a feed; answers whether it was news. What this life of this node wrote
     /// is not; what an earlier life wrote is applied like anybody's.
     pub fn apply(&self, now: Micros, batch: &Batch) -> bool {
+        if self.is_alone() && batch.node != NodeId::OUTSIDE {
+            // What this node did, and what gates answered it.
+            return false;
+        }
         let origin = if batch.epoch == GATE_EPOCH {
             Origin::Gate { version: batch.seq }
         } else {
@@ -93,6 +97,8 @@ impl Room {
             if side.retired {
                 continue;
             }
+            self.events
+                .note_moved(&event, records.iter().map(|record| record.id));
             self.merge_joins(now, &event, &mut writer, &mut side, records);
             let mut called = 0;
             for record in records {

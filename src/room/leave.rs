@@ -47,17 +47,14 @@ impl Room {
     /// Marks the ticket as leaving; a poll within the grace undoes it. Answers the grace.
     pub fn leave_softly(&self, now: Micros, token: &str) -> Duration {
         let mut buffer = token::buffer();
-        let known = self
-            .ticket_keys
-            .verify(token, &mut buffer)
-            .and_then(|claims| {
-                let event = self.event(claims.event)?;
-                event
-                    .line
-                    .find(&claims.id)
-                    .filter(|view| !view.state.is_gone())?;
-                Some((event, claims.id))
-            });
+        let known = self.claims(token, &mut buffer).and_then(|claims| {
+            let event = self.event(claims.event)?;
+            event
+                .line
+                .find(&claims.id)
+                .filter(|view| !view.state.is_gone())?;
+            Some((event, claims.id))
+        });
         let Some((event, id)) = known else {
             return self.settings.load().defaults.leave_grace;
         };

@@ -15,6 +15,7 @@ mod event;
 mod events;
 mod join;
 mod leave;
+mod legacy;
 mod operate;
 mod peers;
 mod polling;

@@ -32,6 +32,8 @@ impl Room {
             self.clock.observe(newest, now, self.identity.skew_max);
         }
         event.line.write().join_many(tickets, now);
+        self.events
+            .note_moved(&event, tickets.iter().map(|key| key.id));
         self.schedule.at(now, &event);
     }
 
@@ -54,11 +56,14 @@ impl Room {
             return;
         };
         let mut writer = event.line.write();
+        let mut ids = Vec::new();
         for (id, at, why) in removed {
+            ids.push(*id);
             self.clock.observe(*at, now, self.identity.skew_max);
             writer.remove(id, *at, reason(*why));
         }
         drop(writer);
+        self.events.note_moved(&event, ids.into_iter());
         self.schedule.at(now, &event);
     }
 

@@ -10,7 +10,8 @@ use super::line::State;
 use super::{Room, polling};
 use crate::model::gate::Turn;
 use crate::model::token::{self, Claims};
-use crate::model::{EventId, Gone, Kind, Micros, Order, TicketId, TicketKey};
+use crate::model::{EventId, Gone, Kind, LegacyToken, Micros, NodeId, Order};
+use crate::model::{TicketId, TicketKey};
 
 /// A visitor who asks again this soon gets the same bytes again. Less than any interval that
 /// visitors are told.
@@ -143,13 +144,26 @@ impl Room {
         ours.then_some(claims.slot)
     }
 
-    /// What a token says, if it was signed here; counts it if not.
+    /// What a token says, if it was signed here; or what is known of a legacy one.
+    pub(super) fn claims<'a>(
+        &self,
+        token: &str,
+        buffer: &'a mut token::TokenBuffer,
+    ) -> Option<Claims<'a>> {
+        if token.len() == LegacyToken::CHARS {
+            self.legacy_claims(token, buffer)
+        } else {
+            self.ticket_keys.verify(token, buffer)
+        }
+    }
+
+    /// What a token says, if it is one of ours; counts it if not.
     pub(super) fn believe<'a>(
         &self,
         token: &str,
         buffer: &'a mut token::TokenBuffer,
     ) -> Option<Claims<'a>> {
-        let claims = self.ticket_keys.verify(token, buffer);
+        let claims = self.claims(token, buffer);
         if claims.is_none() {
             self.forged.fetch_add(1, Ordering::Relaxed);
         }
@@ -282,7 +296,8 @@ impl Room {
     /// A valid token that nobody knows and nobody removed: the visitor's proof is all that is left
     /// of the place, and it is enough (I1).
     fn put_back(&self, now: Micros, claims: &Claims<'_>) -> Result<Found, TokenRefusal> {
-        if self.is_void(claims) {
+        // A legacy token proves nothing: what memory does not hold is not there.
+        if claims.node == NodeId::OUTSIDE || self.is_void(claims) {
             return Err(TokenRefusal::NotFound);
         }
         let name = EventId::new(claims.event).map_err(|_| TokenRefusal::NotFound)?;

@@ -123,6 +123,10 @@ impl Store for Redis {
         self.acknowledged.losses()
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn append(&self, partition: u16, batch: Arc<Batch>) -> Answer<'_, Position> {
         Box::pin(self.do_append(partition, batch))
     }
