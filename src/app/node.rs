@@ -3,18 +3,22 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{RunError, effects, load, parts, refill, rulings, scrape, turns, until_answered};
+use super::{
+    RunError, beats, effects, load, parts, refill, rulings, scrape, turns, until_answered,
+};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, Build, Drained, Face, Shared};
 use crate::journal::flush::Flusher;
 use crate::journal::health::Health;
 use crate::journal::lane::Journal;
-use crate::model::Micros;
+use crate::model::{Beat, Micros};
+use crate::room::effects::Nodes;
 use crate::room::{Identity, Room};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -33,6 +37,7 @@ pub struct Node {
     turns: JoinHandle<()>,
     refill: JoinHandle<()>,
     rulings: JoinHandle<()>,
+    beats: JoinHandle<()>,
     /// In a fleet only.
     follower: Option<JoinHandle<()>>,
     flusher: JoinHandle<usize>,
@@ -83,12 +88,18 @@ impl Node {
             clock: clock.clone(),
             stale_after,
             in_fleet: config.fleet.size.get() > 1,
+            nodes: ArcSwap::from_pointee(Nodes {
+                own: config.fleet.node,
+                size: config.fleet.size.get(),
+                beats: Vec::new(),
+                number_taken: false,
+            }),
         });
         let metrics = Arc::new(Metrics::new(http::ROUTES));
         metrics.read_from(scrape::source(&room, &effects, &clock));
         let shared = Arc::new(Shared::new(
             Arc::clone(&room),
-            effects,
+            Arc::<effects::StoreEffects>::clone(&effects),
             clock.clone(),
             metrics,
             parts::http_settings(config),
@@ -136,6 +147,15 @@ impl Node {
         };
         let following = following.run(loaded.revision, loaded.void, stop.clone());
         let rulings = tokio::spawn(following);
+        let beat = Beat {
+            node: config.fleet.node,
+            instance: rand::random(),
+            version: version::VERSION.to_owned(),
+            listen: listen.to_string(),
+            started: now,
+            at: now,
+        };
+        let beats = tokio::spawn(beats::run(beat, effects, stop.clone()));
         let turns = turns::Turns {
             room: Arc::clone(&room),
             store: Arc::clone(&store),
@@ -157,6 +177,7 @@ impl Node {
             turns,
             refill,
             rulings,
+            beats,
             follower,
             flusher,
             stop_listening,
@@ -177,6 +198,7 @@ impl Node {
         let _ = self.turns.await;
         let _ = self.refill.await;
         let _ = self.rulings.await;
+        let _ = self.beats.await;
         if let Some(follower) = self.follower {
             let _ = follower.await;
         }

@@ -1,5 +1,6 @@
 //! The vocabulary everybody shares: ids, tickets, records, policies, tokens. No I/O, no async.
 
+pub mod beat;
 pub mod codec;
 pub mod gate;
 pub mod hlc;
@@ -13,6 +14,7 @@ pub mod ruling;
 pub mod ticket;
 pub mod token;
 
+pub use beat::Beat;
 pub use hlc::Hlc;
 pub use ids::{EventId, EventIdError, NodeId, TicketId};
 pub use policy::{Order, Outage, Policy, PolicyPatch};

@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, Change, EventId, Gone, Micros, Ruled, Ruling, Rulings, TicketId};
+use crate::model::{Batch, Beat, Change, EventId, Gone, Micros, Ruled, Ruling, Rulings, TicketId};
 
 pub use embedded::Embedded;
 pub use feed::FeedLimits;
@@ -250,6 +250,13 @@ pub trait Store: Send + Sync + 'static {
     /// Takes out what a forgotten event left: tickets that arrived, and removals that happened, until
     /// that moment, and its gate, the latter once for each such moment. Feeds excepted.
     fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()>;
+
+    /// Says that a node lives. Answers what the nodes said before that, itself included; a store for
+    /// one node has nothing to tell.
+    fn beat(&self, beat: Beat) -> Answer<'_, Vec<Beat>> {
+        drop(beat);
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 
     /// Writes down what is still only handed to the operating system, as far as the store's promise
     /// goes, and closes. Called once, last.

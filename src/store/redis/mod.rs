@@ -12,6 +12,7 @@ mod keys;
 mod link;
 mod load;
 mod meta;
+mod nodes;
 mod open;
 mod reply;
 mod rulings;
@@ -26,7 +27,7 @@ use arc_swap::ArcSwap;
 
 use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
+use crate::model::{Batch, Beat, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
 use keys::Keys;
 use link::Link;
 use scripts::{Call, Scripts};
@@ -161,6 +162,10 @@ impl Store for Redis {
 
     fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()> {
         Box::pin(self.do_erase(event, until))
+    }
+
+    fn beat(&self, beat: Beat) -> Answer<'_, Vec<Beat>> {
+        Box::pin(self.do_beat(beat))
     }
 
     fn close(&self) -> Answer<'_, ()> {
