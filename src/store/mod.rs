@@ -192,19 +192,23 @@ pub trait Store: Send + Sync + 'static {
     /// What was appended after a position, at most `limit` batches. Does not wait.
     fn follow(&self, partition: u16, after: Position, limit: usize) -> Answer<'_, Feed>;
 
-    /// Waits for as long as `patience` until there may be something after a position, and answers
-    /// whether there may be; how it waits costs the store about one command. This one asks at the
-    /// beginning and at the end.
-    fn wait(&self, partition: u16, after: Position, patience: Duration) -> Answer<'_, bool> {
+    /// As [`Store::follow`], but when there is nothing it waits for something as long as `patience`;
+    /// how it waits costs the store about one command. A feed that began anew need not be noticed.
+    /// This one asks at the beginning and at the end.
+    fn wait(
+        &self,
+        partition: u16,
+        after: Position,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, Feed> {
         Box::pin(async move {
-            let new = |feed: &Feed| feed.trimmed || !feed.batches.is_empty();
-            if new(&self.follow(partition, after, 1).await?) {
-                return Ok(true);
+            let feed = self.follow(partition, after, limit).await?;
+            if feed.trimmed || !feed.batches.is_empty() {
+                return Ok(feed);
             }
             tokio::time::sleep(patience).await;
-            self.follow(partition, after, 1)
-                .await
-                .map(|feed| new(&feed))
+            self.follow(partition, after, limit).await
         })
     }
 

@@ -71,7 +71,9 @@ pub fn counts(fleet: &Fleet) -> Vec<Counts> {
             let value = info
                 .lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            value.and_then(|v| v.trim().parse::<f64>().ok()).unwrap_or(0.0)
+            value
+                .and_then(|v| v.trim().parse::<f64>().ok())
+                .unwrap_or(0.0)
         };
         let own = [
             "info", "client", "hello", "replconf", "psync", "ping", "cluster", "keys", "config",
@@ -178,8 +180,17 @@ async fn joins_cost_redis_a_tenth_of_a_command() {
     let each = |busy: u64, idle: u64| (busy as f64 - idle as f64 * share) / joins as f64;
     let sent = each(busy.sent(), idle.sent());
     println!("  {:<20} {:>12} {:>12}", "sent", busy.sent(), idle.sent());
-    println!("  {:<20} {:>12} {:>12}", "with those of scripts", busy.all(), idle.all());
-    println!("  a join: {sent:.3} commands, {:.3} with what scripts call, {:.1} us of the masters' time, {:.0} bytes",
-        each(busy.all(), idle.all()), each(busy.cpu, idle.cpu), each(busy.bytes, idle.bytes));
+    println!(
+        "  {:<20} {:>12} {:>12}",
+        "with those of scripts",
+        busy.all(),
+        idle.all()
+    );
+    println!(
+        "  a join: {sent:.3} commands, {:.3} with what scripts call, {:.1} us of the masters' time, {:.0} bytes",
+        each(busy.all(), idle.all()),
+        each(busy.cpu, idle.cpu),
+        each(busy.bytes, idle.bytes)
+    );
     assert!(sent <= COMMANDS_MAX, "a join costs {sent:.3} commands");
 }

@@ -3,6 +3,7 @@
 //! `FLEET_VISITORS` sizes the sales (3,000 unless set; `make live` takes 30,000 in release).
 
 mod agree;
+mod faults;
 mod joins;
 mod nodes;
 mod polls;

@@ -120,8 +120,14 @@ impl Store for Redis {
         Box::pin(self.do_follow(partition, after, limit))
     }
 
-    fn wait(&self, partition: u16, after: Position, patience: Duration) -> Answer<'_, bool> {
-        Box::pin(self.do_wait(partition, after, patience))
+    fn wait(
+        &self,
+        partition: u16,
+        after: Position,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, Feed> {
+        Box::pin(self.do_wait(partition, after, limit, patience))
     }
 
     fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk> {
