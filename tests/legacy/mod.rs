@@ -2,108 +2,30 @@
 //! tokens shown to a real server.
 
 mod old;
+mod site;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use tempfile::TempDir;
-use tidegate::app::{Import, Node};
-use tidegate::clock::Clock;
-use tidegate::config::{Config, Sources};
-use tidegate::model::pass::PassKeys;
-use tidegate::model::token::TicketKeys;
-use tidegate::store::Redis;
-use tidegate::store::fault::{Call, Faults, Faulty};
-use tidegate::store::redis::{Address, Settings};
+use tidegate::app::Import;
+use tidegate::config::Config;
+use tidegate::model::{Batch, EventId, Kind, LegacyToken, Micros, NodeId, Record};
+use tidegate::store::Store as _;
+use tidegate::store::fault::{Call, Faults};
 use tokio::time::{interval, timeout};
 
 use crate::api::client::{Answer, Client, Request};
 use crate::kit::cluster::{self, shared_cluster};
-use crate::kit::process::{LOOK_EVERY, PATIENCE, Process};
+use crate::kit::process::{LOOK_EVERY, PATIENCE};
 use crate::kit::server::Server;
 use old::{Old, token};
+use site::{
+    config, count, enter, import, keys, node, old, run_import, status, store, until_waiting,
+};
 
 const TICKETS: u64 = 400;
-/// 32 times the number seven, in base64.
-const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
-
-/// The configuration of one node over a Redis, and of the import.
-fn config(url: &str) -> Config {
-    let sets = [
-        "server.listen=127.0.0.1:0".to_owned(),
-        "server.admin_listen=127.0.0.1:0".to_owned(),
-        "admin.token=secret-of-operators".to_owned(),
-        "defaults.paused=true".to_owned(),
-        "store.kind=redis".to_owned(),
-        format!("redis.urls=[{url:?}]"),
-        format!("keys.ticket.k1={KEY}"),
-        format!("keys.pass.k1={KEY}"),
-    ];
-    Sources::new(None, [], sets.into()).load().unwrap()
-}
-
-/// A node over that Redis, whose calls are counted.
-async fn node(config: &Config) -> (Node, Faults) {
-    let url = &config.redis.urls[0];
-    let settings = Settings {
-        addresses: vec![Address {
-            host: url.host.clone(),
-            port: url.port,
-        }],
-        ..Settings::default()
-    };
-    let store = Faulty::new(Redis::open(settings).await.unwrap());
-    let faults = store.faults();
-    let key = vec![("k1".to_owned(), [7; 32])];
-    let keys = (
-        TicketKeys::new("k1", &key).unwrap(),
-        PassKeys::new("k1", &key).unwrap(),
-    );
-    let clock = Clock::real(config.fleet.max_clock_skew);
-    let node = Node::start(config, clock, Arc::new(store), keys).await;
-    (node.unwrap(), faults)
-}
-
-async fn import(config: &Config, from: &str) -> String {
-    let import = Import::new(config, from, &[], false).unwrap();
-    import.run(config).await.unwrap()
-}
-
-/// The count that a report gives of something; 0 when it is not named.
-fn count(report: &str, what: &str) -> u64 {
-    let line = report.lines().find(|line| line.trim_start().contains(what));
-    line.map_or(0, |line| {
-        line.split_whitespace().next().unwrap().parse().unwrap()
-    })
-}
-
-async fn old(server: &cluster::Server) -> Old<redis::aio::MultiplexedConnection> {
-    let client = redis::Client::open(server.url()).unwrap();
-    Old(client.get_multiplexed_async_connection().await.unwrap())
-}
-
-async fn status(client: &mut Client, token: &str) -> Answer {
-    let target = format!("/api/v1/queue/status?token={token}");
-    client.call(&Request::get(&target)).await
-}
-
-/// Looks until so many wait: the node hears of an import by its feed.
-async fn until_waiting(client: &mut Client, token: &str, waiting: u64) {
-    let mut look = interval(LOOK_EVERY);
-    let heard = async {
-        loop {
-            look.tick().await;
-            let answer = status(client, token).await;
-            if answer.status == 200 && answer.json()["total_waiting"] == waiting {
-                return;
-            }
-        }
-    };
-    let heard = timeout(PATIENCE, heard).await;
-    heard.unwrap_or_else(|_| panic!("the node does not hear of {waiting} tickets"));
-}
-
 /// What the store holds for good, by key.
 async fn durable(
     old: &mut Old<redis::aio::MultiplexedConnection>,
@@ -306,11 +228,83 @@ async fn the_first_goes_in(client: &mut Client, admin: SocketAddr, waiting: &[St
     );
 }
 
-async fn enter(client: &mut Client, token: &str) -> Answer {
-    let body = format!(r#"{{"waiting_token": "{token}"}}"#);
-    client
-        .call(&Request::post("/api/v1/queue/enter", body))
-        .await
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_of_a_fleet_hear_of_it() {
+    let redis = tokio::task::block_in_place(|| cluster::Server::start(&[]));
+    let mut old = old(&redis).await;
+    let now = old::now();
+    for n in 0..60 {
+        old.join("sale", &token(), now - 100 + n / 20).await;
+    }
+    let mut config = config(&redis.url());
+    config.fleet.size = NonZeroU16::new(2).unwrap();
+    let mut nodes = Vec::new();
+    for number in 0..2 {
+        config.fleet.node = NodeId(number);
+        nodes.push(node(&config).await.0);
+    }
+    import(&config, &redis.url()).await;
+    let waiting = old.ranked("sale").await;
+    for node in &nodes {
+        let mut client = Client::connect(node.listen).await;
+        until_waiting(&mut client, &waiting[0], 60).await;
+        for (rank, token) in waiting.iter().enumerate() {
+            let answer = status(&mut client, token).await.json();
+            assert_eq!(answer["position"], rank as u64 + 1, "{answer}");
+        }
+    }
+    for node in nodes {
+        node.stop(&config).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_expired_here_before_the_switch_is_moved_once_more() {
+    let redis = tokio::task::block_in_place(|| cluster::Server::start(&[]));
+    let mut old = old(&redis).await;
+    let now = old::now();
+    for n in 0..3 {
+        old.join("sale", &token(), now - 900 + n).await;
+    }
+    let config = config(&redis.url());
+    import(&config, &redis.url()).await;
+    let waiting = old.ranked("sale").await;
+    // Nobody polled for it here in time.
+    let id = keys()
+        .0
+        .legacy_ids(&LegacyToken::parse(&waiting[0]).unwrap())[0];
+    let store = store(&config).await;
+    let partitions = store.meta(16).await.unwrap().partitions;
+    let expired = Record {
+        kind: Kind::Expired,
+        id,
+        at: Micros(now * 1_000_000),
+    };
+    let batch = Batch {
+        node: NodeId(0),
+        epoch: 1,
+        seq: 1,
+        clock: expired.at,
+        events: vec![(EventId::new("sale").unwrap(), vec![expired])],
+    };
+    let lane = id.partition(partitions);
+    store.append(lane, Arc::new(batch)).await.unwrap();
+    let (node, _) = node(&config).await;
+    let mut client = Client::connect(node.listen).await;
+    assert_eq!(
+        status(&mut client, &waiting[0]).await.code(),
+        "TOKEN_EXPIRED"
+    );
+
+    let report = import(&config, &redis.url()).await;
+    assert_eq!(count(&report, "put in line now"), 1, "{report}");
+    assert_eq!(count(&report, "in line already"), 2, "{report}");
+    until_waiting(&mut client, &waiting[0], 3).await;
+    for (rank, token) in waiting.iter().enumerate() {
+        let answer = status(&mut client, token).await.json();
+        assert_eq!(answer["position"], rank as u64 + 1, "{answer}");
+    }
+    node.stop(&config).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -326,28 +320,23 @@ async fn a_cluster_is_read_whole_and_a_dry_run_writes_nothing() {
             old.join(event, &token(), now - 60 + n).await;
         }
     }
-    let config = config("redis://127.0.0.1:1");
+    let mut config = config("redis://127.0.0.1:1");
     let from = cluster.servers[5].url();
     let named = events.map(str::to_owned);
     let dry = Import::new(&config, &from, &named[..3], true).unwrap();
     let report = dry.run(&config).await.unwrap();
     assert_eq!(count(&report, "events"), 3, "{report}");
     assert_eq!(count(&report, "would be put in line"), 90, "{report}");
+    config.events.max_events = NonZeroU32::new(2).unwrap();
+    let too_many = Import::new(&config, &from, &named, true).unwrap();
+    let error = too_many.run(&config).await.unwrap_err().to_string();
+    assert!(error.contains("events.max_events (2)"), "{error}");
     for event in events {
         old.run::<u64>(&["DEL", &format!("queue:event:{event}")])
             .await;
         old.run::<u64>(&["DEL", &format!("position_index:{{{event}}}")])
             .await;
     }
-}
-
-/// Runs the binary's import against a stopped node's folder, and answers its code and its output.
-async fn run_import(words: &[&str]) -> (Option<i32>, String) {
-    let folder = TempDir::new().unwrap();
-    let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-    let mut process = Process::spawn(folder.path(), &words, |_| {});
-    let ended = process.ended().await;
-    (ended.code(), process.output())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
