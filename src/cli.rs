@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, ValueEnum};
 
 use crate::config::Sources;
 
@@ -29,6 +30,7 @@ Examples:
   tidegate --set server.listen=0.0.0.0:8000    serve, with one setting on top
   tidegate --set 'event.\"evt.2026\".rate=250'   the policy of one event
   TIDEGATE__DEFAULTS__RATE=500 tidegate check  what all of it comes to
+  tidegate doctor --visitors 200000            whether redis, or the folder, will do for that many
 
 A setting is taken from --set, else the environment (TIDEGATE__SECTION__KEY), else the file, else
 the built-in default. SIGHUP or a change of the file reloads policies, limits, polling and the log
@@ -49,6 +51,23 @@ pub struct Cli {
     /// A setting over file and environment; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
+
+    /// What `doctor` goes by
+    #[command(flatten)]
+    pub doctor: DoctorArgs,
+}
+
+/// What `doctor` goes by.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of doctor")]
+pub struct DoctorArgs {
+    /// How many visitors there must be room for [default: the largest max_waiting]
+    #[arg(long, value_name = "NUMBER")]
+    pub visitors: Option<u64>,
+
+    /// Tell the findings as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to do.
@@ -59,13 +78,15 @@ pub enum Command {
     Serve,
     /// Print the resolved configuration as TOML, secrets hidden
     Check,
+    /// Look at the configured store and say what to mend; exits 1 if anything fails
+    Doctor,
 }
 
 impl Cli {
     /// The process's arguments; or, when they ask for help or make no sense, the code to exit with
     /// after the text was printed.
     pub fn read() -> Result<Self, ExitCode> {
-        Self::try_parse().map_err(|error| {
+        Self::try_parse().and_then(Self::fitting).map_err(|error| {
             // Nobody is left to hear of a closed pipe.
             let _ = error.print();
             if error.use_stderr() {
@@ -74,6 +95,16 @@ impl Cli {
                 ExitCode::SUCCESS
             }
         })
+    }
+
+    /// Refuses options that the command does not know.
+    fn fitting(self) -> Result<Self, clap::Error> {
+        let doctor = &self.doctor;
+        if (doctor.visitors.is_some() || doctor.json) && self.command != Command::Doctor {
+            let message = "--visitors and --json are options of doctor";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(self)
     }
 
     /// Where the configuration is written, with `env` as the environment.
@@ -89,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        <Cli as CommandFactory>::command().debug_assert();
     }
 
     #[test]
@@ -107,5 +138,20 @@ mod tests {
         let both = Cli::try_parse_from(words).unwrap();
         assert_eq!(both.command, Command::Check);
         assert_eq!(both.set, ["log.level=warn", "fleet.size=1"]);
+    }
+
+    #[test]
+    fn options_of_the_doctor_are_nobody_elses() {
+        let parse = |words: &[&str]| {
+            let words = ["tidegate"].iter().chain(words);
+            Cli::try_parse_from(words).and_then(Cli::fitting)
+        };
+        let doctor = parse(&["doctor", "--visitors", "7", "--json"]).unwrap();
+        assert_eq!(
+            (doctor.doctor.visitors, doctor.doctor.json),
+            (Some(7), true)
+        );
+        assert!(parse(&["--json"]).is_err());
+        assert!(parse(&["check", "--visitors", "7"]).is_err());
     }
 }

@@ -26,7 +26,7 @@ use crate::room::Room;
 use crate::telemetry::logging::LogHandle;
 
 pub use node::Node;
-pub use parts::Keys;
+pub use parts::{Keys, redis_settings};
 
 /// Why the process cannot go on.
 #[derive(Debug, thiserror::Error)]

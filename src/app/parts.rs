@@ -18,7 +18,7 @@ use crate::store::redis::{self, Redis};
 use crate::store::{Store, StoreClock};
 
 /// Partitions of a store that is used for the first time.
-pub const PARTITIONS: u16 = 16;
+pub const PARTITIONS: u16 = redis::PARTITIONS;
 /// A batch holds about this many bytes at most.
 const BATCH_BYTES: usize = 256 << 10;
 
@@ -58,7 +58,11 @@ fn keep_removed(config: &Config) -> Duration {
     longest.unwrap_or_default()
 }
 
-fn redis_settings(config: &Config) -> Result<redis::Settings, RunError> {
+/// How the store on Redis is to be reached.
+///
+/// # Errors
+/// The file of certificate authorities cannot be read.
+pub fn redis_settings(config: &Config) -> Result<redis::Settings, RunError> {
     let from = &config.redis;
     let addresses = from.urls.iter().map(|url| redis::Address {
         host: url.host.clone(),
