@@ -15,6 +15,7 @@ const MAY: [(&str, &[&str]); 11] = [
     ("clock", &[]),
     ("telemetry", &[]),
     ("app", &["*"]),
+    ("doctor", &["app", "config", "model", "store", "clock"]),
 ];
 
 /// The top module that a file of `src/` belongs to; `None` for `main.rs` and `lib.rs`.
