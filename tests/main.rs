@@ -14,5 +14,6 @@ mod live;
 mod process;
 mod room;
 mod sale;
+mod start;
 mod store;
 mod tidy;

@@ -1,15 +1,18 @@
 //! The few steps of a request that wait for the store.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use super::rulings::SPREAD_AFTER;
 use crate::clock::Clock;
 use crate::journal::health::{Health, Verdict};
 use crate::journal::lane::Journal;
 use crate::model::gate::{EnterRequest, Entry};
-use crate::model::{EventId, Micros, TicketId};
+use crate::model::{Change, EventId, Micros, Ruled, TicketId};
 use crate::room::answer::Commit;
 use crate::room::effects::{Effect, Effects, StoreHealth, Unavailable};
 use crate::store::{Answer, Store};
@@ -29,6 +32,8 @@ pub struct StoreEffects {
     pub clock: Clock,
     /// How old the oldest unacknowledged record may be.
     pub stale_after: Duration,
+    /// Whether there are other nodes.
+    pub in_fleet: bool,
 }
 
 impl StoreEffects {
@@ -77,12 +82,16 @@ impl Effects for StoreEffects {
         })
     }
 
-    fn keep_policy(&self, event: EventId, patch: Option<String>) -> Effect<'_, ()> {
-        Box::pin(self.patiently(move |store| store.set_policy(event, patch)))
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Effect<'_, Ruled> {
+        Box::pin(self.patiently(move |store| store.rule(event, change, at)))
     }
 
-    fn forget(&self, event: EventId) -> Effect<'_, ()> {
-        Box::pin(self.patiently(move |store| store.forget(event)))
+    fn spread(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            if self.in_fleet {
+                sleep(SPREAD_AFTER).await;
+            }
+        })
     }
 
     fn health(&self) -> StoreHealth {

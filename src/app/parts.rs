@@ -29,10 +29,7 @@ const DEV_KEY: &str = "dev";
 pub type Keys = (TicketKeys, PassKeys);
 
 /// The store, and keys to go with it.
-pub async fn store_and_keys(
-    config: &Config,
-    clock: &Clock,
-) -> Result<(Arc<dyn Store>, Keys), RunError> {
+pub fn store_and_keys(config: &Config, clock: &Clock) -> Result<(Arc<dyn Store>, Keys), RunError> {
     match config.store.kind {
         StoreKind::Embedded => {
             let store = Embedded::open(&config.store.path, settings(config), store_clock(clock))?;
@@ -44,9 +41,7 @@ pub async fn store_and_keys(
         }
         StoreKind::Redis => {
             let keys = given(config.keys.as_ref().ok_or(RunError::NoKeys)?)?;
-            let store = Redis::open(redis_settings(config)?).await?;
-            tracing::info!(cluster = store.is_cluster(), "connected to redis");
-            Ok((Arc::new(store), keys))
+            Ok((Arc::new(Redis::new(redis_settings(config)?)), keys))
         }
     }
 }

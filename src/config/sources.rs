@@ -86,11 +86,12 @@ impl Sources {
         self.file.as_deref().map(read_bounded)
     }
 
-    /// [`Sources::load`] with the file's text already read.
-    pub(super) fn load_text(
-        &self,
-        file: Option<std::io::Result<String>>,
-    ) -> Result<Config, Mistakes> {
+    /// [`Sources::load`] with the file's text already read; `None` without a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sources::load`].
+    pub fn load_text(&self, file: Option<std::io::Result<String>>) -> Result<Config, Mistakes> {
         let mut written = Written::default();
         if let (Some(path), Some(text)) = (&self.file, file) {
             match text {

@@ -245,7 +245,7 @@ fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Par
         Err(refusal) => Step::Done(Err(refusal)),
     };
     // Half a room must not answer: a place told from it would rise when the rest is there.
-    if route.is_queue() && method != Method::Options && !shared.room.is_loaded() {
+    if route.is_queue() && method != Method::Options && !shared.room.is_serving() {
         return Step::Done(Err(Refusal::loading()));
     }
     match (route, method) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ahash::AHashMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -31,6 +32,9 @@ pub struct Limits {
     pub tail_records: usize,
 }
 
+/// Forgotten events that are remembered; beyond, the one forgotten first is not any more.
+const VOID_MAX: usize = 10_000;
+
 /// Encoded size of a record, in bytes (`codec` holds it to that).
 const RECORD_BYTES: usize = 29;
 
@@ -44,6 +48,9 @@ pub struct Journal {
     /// Records in all lanes, those on their way included.
     held: AtomicUsize,
     wake: Notify,
+    /// Joins and removals of these events until these moments are not sent any more. Held for a
+    /// lookup, inside a lane's lock.
+    void: Mutex<AHashMap<EventId, Micros>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +113,7 @@ impl Journal {
             lanes: (0..partitions.max(1)).map(|_| lane()).collect(),
             held: AtomicUsize::new(0),
             wake: Notify::new(),
+            void: Mutex::default(),
         }
     }
 
@@ -206,8 +214,14 @@ impl Journal {
             .min(self.limits.batch_records)
             .min(bytes / RECORD_BYTES);
         let mut events: Vec<(EventId, Vec<Record>)> = Vec::new();
-        let mut at = ahash::AHashMap::new();
+        let mut at = AHashMap::new();
+        let void = self.void.lock();
+        let mut dropped = 0;
         for Pending { event, record, .. } in state.waiting.drain(..count.max(1)) {
+            if void.get(&event).is_some_and(|until| record.is_void(*until)) {
+                dropped += 1;
+                continue;
+            }
             match events.last_mut() {
                 Some((last, records)) if *last == event => records.push(record),
                 _ => {
@@ -219,6 +233,8 @@ impl Journal {
                 }
             }
         }
+        drop(void);
+        self.held.fetch_sub(dropped, Ordering::Relaxed);
         state.batches += 1;
         let last = state.records - state.waiting.len() as u64;
         let (node, epoch, seq) = (self.node, self.epoch, state.batches);
@@ -270,11 +286,42 @@ impl Journal {
         let again = self.lanes.iter().map(|lane| {
             let mut state = lane.state.lock();
             state.again = state.tail.repacked();
+            let void = self.void.lock();
+            for (event, records) in state.again.iter_mut().flat_map(|batch| &mut batch.events) {
+                if let Some(until) = void.get(event) {
+                    records.retain(|record| !record.is_void(*until));
+                }
+            }
             state.again.iter().map(Batch::len).sum::<usize>()
         });
         let records = again.sum();
         self.wake.notify_one();
         records
+    }
+
+    /// An event was forgotten: its joins and removals until then are not sent, nor sent again.
+    pub fn forget(&self, event: &EventId, until: Micros) {
+        let mut void = self.void.lock();
+        if void.len() >= VOID_MAX
+            && let Some(oldest) = void.iter().min_by_key(|(_, until)| **until)
+        {
+            let oldest = oldest.0.clone();
+            void.remove(&oldest);
+        }
+        let known = void.entry(event.clone()).or_default();
+        *known = until.max(*known);
+    }
+
+    /// The number of each lane's last record.
+    pub fn ends(&self) -> Vec<u64> {
+        let lanes = self.lanes.iter();
+        lanes.map(|lane| lane.state.lock().records).collect()
+    }
+
+    /// Whether the store has acknowledged all lanes' records up to these.
+    pub fn has_acknowledged(&self, ends: &[u64]) -> bool {
+        let mut lanes = self.lanes.iter().zip(ends);
+        lanes.all(|(lane, end)| *lane.acknowledged.borrow() >= *end)
     }
 
     /// The store may have lost everything: every partition is to be written anew from memory.

@@ -10,6 +10,7 @@ pub mod nearest;
 pub mod pass;
 pub mod policy;
 pub mod record;
+pub mod ruling;
 pub mod ticket;
 pub mod token;
 
@@ -18,4 +19,5 @@ pub use ids::{EventId, EventIdError, NodeId, TicketId};
 pub use legacy::LegacyToken;
 pub use policy::{Order, Outage, Policy, PolicyPatch};
 pub use record::{Batch, Gone, Kind, Record};
+pub use ruling::{Change, Ruled, Ruling, Rulings};
 pub use ticket::{Micros, TicketKey, micros};

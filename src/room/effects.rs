@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use super::answer::Commit;
 use crate::model::gate::{EnterRequest, Entry};
-use crate::model::{EventId, TicketId};
+use crate::model::{Change, EventId, Micros, Ruled, TicketId};
 
 /// What an effect answers, later.
 pub type Effect<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send + 'a>>;
@@ -48,10 +48,10 @@ pub trait Effects: Send + Sync + 'static {
     fn complete(&self, event: EventId, id: TicketId) -> Effect<'_, bool>;
     /// Waits until a commit is durable.
     fn durable(&self, commit: Commit) -> Effect<'_, ()>;
-    /// Keeps a policy override (JSON text), or forgets it.
-    fn keep_policy(&self, event: EventId, patch: Option<String>) -> Effect<'_, ()>;
-    /// Forgets an event in the store.
-    fn forget(&self, event: EventId) -> Effect<'_, ()>;
+    /// Makes an operator's change in the store, asked for at `at`.
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Effect<'_, Ruled>;
+    /// Waits until every node that reaches the store goes by what was ruled.
+    fn spread(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// How the store is doing, from what is known; asks nothing.
     fn health(&self) -> StoreHealth;
 }

@@ -110,8 +110,9 @@ impl Room {
         }
         // The stamp is taken under the lock, so that places on one node are given in its order.
         let stamp = self.clock.tick(now);
-        // Later than the ticket's own removal, should it have left before.
-        let after = known.map_or(Micros(0), |view| Micros(view.time.0 + 1));
+        // Later than the ticket's own removal, should it have left before, and than what was forgotten.
+        let before = known.map(|view| view.time).max(event.forgotten);
+        let after = before.map_or(Micros(0), |before| Micros(before.0 + 1));
         let arrival = if Event::is_before_draw(&policy, now) {
             self.drawn(event, &policy, id, after)
         } else {
@@ -178,12 +179,11 @@ impl Room {
     }
 
     /// The place that a repeated join has already: also after entering, so that a lost answer costs
-    /// nobody anything. `None` when it was left or expired: joining again is a new place then.
+    /// nobody anything; a visit as a poll is. `None` when it was left or expired: joining again is a
+    /// new place then.
     fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId, key: u64) -> Option<Joined> {
-        let mut found = Found::of(Arc::clone(event), &id, None, now)?;
-        if matches!(found.state, State::Left | State::Expired) {
-            return None;
-        }
+        let found = Found::of(Arc::clone(event), &id, None, now)?;
+        let mut found = self.visited(now, found).ok()?;
         found.told = self.recent.told(key);
         let standing = self.standing(now, &found);
         let told = found
@@ -210,7 +210,7 @@ impl Room {
         id: TicketId,
     ) -> Option<Turn> {
         let until = now.after(policy.ready_ttl);
-        if policy.order == Order::Passthrough {
+        if policy.order == Order::Passthrough && !self.serves_empty() {
             return Some(Turn { id, until });
         }
         let gate = &mut side.gate;
@@ -258,6 +258,10 @@ impl Room {
         now: Micros,
         standing: &super::answer::Standing,
     ) -> Option<u32> {
+        if self.serves_empty() {
+            // Those ahead are in the store: what is told here must not bind later.
+            return None;
+        }
         if self.is_alone() {
             // Nothing is on its way from anywhere, and a replay is the same token to the letter.
             return None;

@@ -97,10 +97,16 @@ impl Room {
             Some(event) => Found::of(event, &claims.id, self.slot_of(&claims), now),
             None => None,
         };
+        // The token may know of a join that this node does not, lost in a crash: one before the join
+        // that is known here (it was asked for again, and the earliest counts), or one after the
+        // removal that is known here. Who entered does not join again.
+        let says_news = |found: &Found| match found.state {
+            State::Entered => false,
+            state if state.is_gone() => claims.arrival > found.time,
+            _ => claims.arrival < found.time,
+        };
         let mut found = match found {
-            // The token may know of an earlier arrival than this node: that of a join that was lost
-            // in a crash and asked for again. The earliest counts.
-            Some(found) if found.state.is_gone() || found.time <= claims.arrival => found,
+            Some(found) if !says_news(&found) => found,
             _ => self.put_back(now, &claims)?,
         };
         found.told = claims.told;
@@ -110,6 +116,14 @@ impl Room {
                 found = self.adopt(now, found, &claims);
             }
         }
+        self.visited(now, found)
+    }
+
+    /// What a visit makes of a ticket that was just looked up. No lock, unless it changes something.
+    ///
+    /// # Errors
+    /// The place is gone.
+    pub(super) fn visited(&self, now: Micros, found: Found) -> Result<Found, TokenRefusal> {
         match found.state {
             State::Waiting | State::Returned
                 if !found.leaving && !found.event.posted.lets_all() =>
@@ -203,7 +217,11 @@ impl Room {
             _ => {
                 standing.position = self.shown(now, found);
                 standing.eta = event.forecast.at(standing.position);
-                standing.reason = event.reason();
+                standing.reason = if self.serves_empty() {
+                    Some(super::answer::WaitReason::Calculating)
+                } else {
+                    event.reason()
+                };
                 standing.poll_after = polls.after(standing.eta.likely);
             }
         }
@@ -212,7 +230,7 @@ impl Room {
 
     /// The place to tell: never behind the one told at the join (I5). Who joined on other nodes
     /// before this ticket may still have been on the feed then, and until it must have come, all
-    /// nodes tell what was told.
+    /// nodes tell what was told; so does one that does not know who is ahead.
     fn shown(&self, now: Micros, found: &Found) -> u64 {
         let rank = found.place.unwrap_or(1).max(1);
         let Some(told) = found.told.filter(|told| *told > 0).map(u64::from) else {
@@ -221,7 +239,11 @@ impl Room {
         let on_its_way = !self.is_alone()
             && found.state == State::Waiting
             && now.since(found.time) < self.identity.lag_max;
-        if on_its_way { told } else { rank.min(told) }
+        if on_its_way || self.serves_empty() {
+            told
+        } else {
+            rank.min(told)
+        }
     }
 
     /// Tells the fleet that the ticket was polled for, when it last heard so long ago that other
@@ -346,7 +368,7 @@ impl Room {
             match view.state {
                 _ if view.state.is_gone() => {}
                 State::Called { until } if until > now => {}
-                _ if policy.order == Order::Passthrough && !policy.paused => {
+                _ if event.posted.lets_all() && !self.serves_empty() => {
                     writer.call(&found.id, now.after(policy.ready_ttl));
                 }
                 State::Called { until } | State::Missed { until } => {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, EventId, Gone, Micros, TicketId};
+use crate::model::{Batch, Change, EventId, Gone, Micros, Ruled, Ruling, Rulings, TicketId};
 
 pub use embedded::Embedded;
 pub use feed::FeedLimits;
@@ -241,14 +241,20 @@ pub trait Store: Send + Sync + 'static {
     /// Frees an active visitor's place. Answers whether it was held.
     fn complete(&self, event: EventId, id: TicketId) -> Answer<'_, bool>;
 
-    /// Policy overrides that were set at run time, as JSON text by event.
-    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>>;
+    /// What operators ruled, unless it is still of the revision `known`. One cheap command when it
+    /// is; a whole reading when not.
+    fn rulings(&self, known: u64) -> Answer<'_, Option<Rulings>>;
 
-    /// Keeps an override, or forgets it.
-    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()>;
+    /// Makes an operator's change, asked for at `at`; see [`Rulings::rule`]. The store decides which
+    /// of two changes is the later.
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Answer<'_, Ruled>;
 
-    /// Forgets an event with all that belongs to it, feeds excepted.
-    fn forget(&self, event: EventId) -> Answer<'_, ()>;
+    /// Merges in rulings that the store may have lost; see [`Rulings::restore`].
+    fn restore_rulings(&self, rulings: Vec<(EventId, Ruling)>) -> Answer<'_, ()>;
+
+    /// Takes out what a forgotten event left: tickets that arrived, and removals that happened, until
+    /// that moment, and its gate, the latter once for each such moment. Feeds excepted.
+    fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()>;
 
     /// Writes down what is still only handed to the operating system, as far as the store's promise
     /// goes, and closes. Called once, last.

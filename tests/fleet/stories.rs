@@ -282,6 +282,41 @@ fn a_wiped_gate_starts_with_an_empty_bucket_and_knows_who_entered() {
 }
 
 #[test]
+fn a_wiped_gate_does_not_pay_for_what_it_gave_before() {
+    let patient = Policy {
+        heartbeat_ttl: 3600 * SECOND,
+        ready_ttl: 60 * SECOND,
+        ..policy()
+    };
+    let mut fleet = Fleet::new(2, patient, 1);
+    let tokens: Vec<_> = (0..1_600)
+        .map(|n| fleet.join(n % 2, "sale").token)
+        .collect();
+    for token in &tokens[..1_300] {
+        while !fleet.status(0, token).unwrap().ready {
+            fleet.pass(SECOND / 10);
+        }
+        fleet.enter(0, token).unwrap();
+    }
+    // First a gate is noticed that fell back, then what follows in the feeds, then the name.
+    let rate_holds = |fleet: &mut Fleet| {
+        let before = fleet.store.turns.iter().filter(|turn| turn.3).count();
+        fleet.pass(3 * SECOND);
+        let called = fleet.store.turns.iter().filter(|turn| turn.3).count() - before;
+        assert!((26..=32).contains(&called), "{called} turns in 3 seconds");
+    };
+    fleet.store.wipe();
+    fleet.store.generation -= 1;
+    rate_holds(&mut fleet);
+    fleet.store.wiped = false;
+    fleet.store.generation += 1;
+    rate_holds(&mut fleet);
+    fleet.store.wiped = true;
+    fleet.store.generation += 1;
+    rate_holds(&mut fleet);
+}
+
+#[test]
 fn a_store_that_is_away_for_long_costs_nobody_a_place_or_a_second_turn() {
     let mut fleet = Fleet::new(3, policy(), 1);
     let tokens: Vec<_> = (0..60)

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tidegate::model::token::TicketKeys;
-use tidegate::model::{Batch, Gone, Kind, LegacyToken, Micros, NodeId, Policy, Record, TicketId};
+use tidegate::model::{Batch, Gone, Kind, LegacyToken, Micros, NodeId};
+use tidegate::model::{Policy, Record, Ruling, TicketId};
 use tidegate::room::answer::{EnterRefusal, NotReady, Phase, TokenRefusal};
 
 use super::house::{House, START, event, policy};
@@ -176,7 +177,12 @@ fn a_restart_finds_them_and_a_forgotten_event_has_none() {
         .room
         .restore_live(fresh.now, &event("sale"), &[key(FIRST, 60_000_000)]);
     assert_eq!(fresh.place(FIRST), 1);
-    fresh.room.forget(fresh.now, &event("sale"));
+    let ruling = Ruling {
+        stamp: fresh.now,
+        forgotten: fresh.room.forgetting(fresh.now, &event("sale")),
+        patch: None,
+    };
+    fresh.room.take_ruling(fresh.now, &event("sale"), &ruling);
     assert_eq!(fresh.status(FIRST), Err(TokenRefusal::NotFound));
 }
 

@@ -120,10 +120,7 @@ pub async fn visit(sale: &Sale, person: Person) -> Story {
 
 /// Asks after the end of the sale what became of a closed tab, and for the pass of one inside again.
 pub async fn look_back(sale: &Sale, mut story: Story) -> Story {
-    let token = story.seen.iter().find_map(|seen| match &seen.what {
-        What::Joined { token, .. } => Some(token.clone()),
-        _ => None,
-    });
+    let token = story.token().map(str::to_owned);
     let Some(token) = token else { return story };
     match (story.end, story.kind) {
         (End::ClosedTab, _) => story.epilogue.push(status(sale, &token, 0).await.0),

@@ -43,6 +43,7 @@ pub(super) async fn open(settings: &Settings) -> Result<Link, StoreError> {
         Link::single(settings).await
     };
     let link = link.map_err(failed)?;
+    tracing::info!(server = %address, cluster = clustered, "connected to redis");
     warn_of_eviction(&link).await?;
     Ok(link)
 }

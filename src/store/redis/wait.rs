@@ -41,7 +41,7 @@ impl Redis {
         read.arg("STREAMS").arg(feed).arg(feed::show(after));
         let kept = self.waiters.0.lock().remove(&partition);
         let mut settings = self.settings.clone();
-        settings.addresses = self.link.servers(&self.settings);
+        settings.addresses = self.link().await?.servers(&self.settings);
         let asked = ask(&settings, kept, &read, patience).await;
         let (answer, connection) = asked.map_err(|error| classified(DURING, error))?;
         self.waiters.0.lock().insert(partition, connection);

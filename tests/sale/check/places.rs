@@ -1,34 +1,33 @@
 //! The place shown to a waiting visitor never rises, also across a kill. A turn missed starts anew.
 
 use super::Verdict;
-use crate::sale::reading::JOURNAL_GRACE;
-use crate::sale::story::{Outage, Place, Run, Story, What};
+use crate::sale::story::{Place, Run, Story, What};
 
 pub fn check(run: &Run) -> Verdict {
-    let mut verdict = Verdict::new("places never rise");
-    let mut across_kill = 0_u64;
+    let mut verdict = Verdict::new(super::PLACES);
+    let mut across = 0_u64;
     for story in &run.stories {
         let shown = shown(story);
-        for (at, &(now, place)) in shown.iter().enumerate() {
+        for (at, &(asked, now, place)) in shown.iter().enumerate() {
             if place.position == 0 {
                 continue;
             }
             let since_turn = shown[..at]
                 .iter()
                 .rev()
-                .take_while(|(_, was)| was.position > 0);
-            let heard = |told: u64| told + run.terms.lag <= now && firm(run, told);
-            let promised = since_turn.clone().find(|(told, _)| heard(*told));
+                .take_while(|(_, _, was)| was.position > 0);
+            let heard = |told: u64| told + run.terms.lag <= asked && firm(run, told);
+            let promised = since_turn.clone().find(|(_, told, _)| heard(*told));
             // Within a kill's own moments one answer may rest on what the other one did not.
             let promised = if firm(run, now) { promised } else { None };
-            if let Some((told, _)) = promised {
-                across_kill += u64::from(run.down_between(*told, now));
+            if let Some((_, told, _)) = promised {
+                across += u64::from(run.outages.iter().any(|o| o.touches(*told, now)));
             }
-            let fine = promised.is_none_or(|(_, was)| place.position <= was.position);
+            let fine = promised.is_none_or(|(_, _, was)| place.position <= was.position);
             verdict.expect(fine, || {
                 let (visitor, event, kind) = (story.visitor, story.event, story.kind);
-                let was = promised.map_or(0, |(_, was)| was.position);
-                let all: Vec<_> = shown.iter().map(|(at, place)| (*at, place.position)).collect();
+                let was = promised.map_or(0, |(_, _, was)| was.position);
+                let all: Vec<_> = shown.iter().map(|(_, at, place)| (*at, place.position)).collect();
                 format!(
                     "visitor {visitor} of event {event} ({kind:?}): from {was} back to {} at {now} us; \
                      all told: {all:?}",
@@ -37,22 +36,20 @@ pub fn check(run: &Run) -> Verdict {
             });
         }
     }
-    verdict.figures.push((
-        "of these, compared across the kill",
-        across_kill.to_string(),
-    ));
+    verdict
+        .figures
+        .push(("of these, compared across an outage", across.to_string()));
     verdict
 }
 
 /// Whether what was told at `told` outlives every kill: an answer from its last moments may rest on
 /// changes (somebody ahead left) that died unwritten.
 fn firm(run: &Run, told: u64) -> bool {
-    let loses = |outage: &Outage| outage.killed <= told + JOURNAL_GRACE && told <= outage.ready;
-    !run.outages.iter().any(loses)
+    !run.outages.iter().any(|outage| outage.forgets(told))
 }
 
-/// The places a visitor was told, each with the moment it was received.
-fn shown(story: &Story) -> Vec<(u64, Place)> {
+/// The places a visitor was told, each with the moments it was asked for and received.
+fn shown(story: &Story) -> Vec<(u64, u64, Place)> {
     let place = |what: &What| match what {
         What::Joined { place, .. } | What::Told(place) => Some(*place),
         _ => None,
@@ -60,7 +57,7 @@ fn shown(story: &Story) -> Vec<(u64, Place)> {
     story
         .seen
         .iter()
-        .filter_map(|seen| Some((seen.received, place(&seen.what)?)))
+        .filter_map(|seen| Some((seen.sent, seen.received, place(&seen.what)?)))
         .collect()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegate::model::gate::{Entry, Turn};
-use tidegate::model::{Batch, Gone, Kind, Record};
+use tidegate::model::{Batch, Gone, Kind, Micros, Record};
 use tidegate::store::redis::{Mode, Settings};
 use tidegate::store::{FROM_THE_GATE, Memory, Position, Redis, Retry, Store, memory};
 
@@ -283,7 +283,7 @@ fn batches_merge_as_in_memory() {
                 reference.append(0, batch).await.unwrap();
             }
             prop_assert_eq!(all(&store, 0).await, all(&reference, 0).await);
-            store.forget(event("e")).await.unwrap();
+            store.erase(event("e"), Micros(1 << 52)).await.unwrap();
             Ok(())
         })
     });
