@@ -52,6 +52,10 @@ pub(super) fn refused(shared: &Shared, refusal: TokenRefusal) -> Refusal {
         TokenRefusal::NotFound => TokenCause::Unknown,
         TokenRefusal::Gone(_) => TokenCause::Gone,
     });
+    if refusal == TokenRefusal::NotFound && !shared.room.is_loaded() {
+        // Tokens that are not signed are known from the store alone, and it is not here yet.
+        return Refusal::loading();
+    }
     refusal.into()
 }
 
