@@ -4,8 +4,10 @@
 
 mod agree;
 mod faults;
-mod nodes;
+mod joins;
+pub mod nodes;
 mod polls;
+mod rulings;
 
 use nodes::Fleet;
 

@@ -48,7 +48,8 @@ async fn append(store: &Redis, partition: u16, number: u128) -> Position {
 /// Waits until the feed shows something.
 async fn sees(store: &Redis, partition: u16) {
     let start = Position::default();
-    assert!(patiently(async || store.wait(partition, start, PATIENCE).await).await);
+    let came = patiently(async || store.wait(partition, start, 9, PATIENCE).await).await;
+    assert!(!came.batches.is_empty());
 }
 
 #[tokio::test]
@@ -95,15 +96,11 @@ async fn a_feed_is_waited_on_while_its_slot_moves() {
     let slot = cluster.servers[0].run::<u16>(&["CLUSTER", "KEYSLOT", &keys[0]]);
     let moving = cluster.begin_move(slot, 1);
     cluster.move_keys(&moving, usize::MAX >> 1);
-    let wait = async |store: &Redis| store.wait(0, Position::default(), PATIENCE).await;
-    assert!(wait(&store).await.unwrap());
-    let feed = store.follow(0, Position::default(), 9).await.unwrap();
-    assert_eq!(feed.batches.len(), 1);
+    let wait = async |store: &Redis| store.wait(0, Position::default(), 9, PATIENCE).await;
+    assert_eq!(wait(&store).await.unwrap().batches.len(), 1);
     cluster.end_move(&moving);
     append(&store, 0, 2).await;
-    assert!(wait(&store).await.unwrap());
-    let feed = store.follow(0, Position::default(), 9).await.unwrap();
-    assert_eq!(feed.batches.len(), 2);
+    assert_eq!(wait(&store).await.unwrap().batches.len(), 2);
 }
 
 /// Whatever state a client's connections are left in by servers that all went away, in the middle of
