@@ -12,7 +12,7 @@ const SECTIONS: [(&str, &[&str]); 14] = [
     ),
     ("store", &["kind", "path", "fsync", "fsync_interval"]),
     ("redis", &["urls", "mode", "user", "password", "ca"]),
-    ("fleet", &["node", "size", "max_clock_skew"]),
+    ("fleet", &["node", "size", "max_clock_skew", "share_limit"]),
     (
         "journal",
         &[

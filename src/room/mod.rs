@@ -19,16 +19,19 @@ mod operate;
 mod peers;
 mod polling;
 mod posted;
+mod presence;
 mod recent;
 mod restore;
 mod settle;
+mod share;
+mod shares;
 mod side;
 mod status;
 mod tick;
 mod turns;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -72,6 +75,8 @@ pub struct Identity {
     pub skew_max: Duration,
     /// A view of the other nodes that is older than this calls nobody.
     pub lag_max: Duration,
+    /// For how long an event goes on without the store at most.
+    pub share_limit: Duration,
 }
 
 /// The waiting room of one node.
@@ -94,6 +99,8 @@ pub struct Room {
     loaded: AtomicBool,
     /// The store has been away for longer than `stale_after`.
     degraded: AtomicBool,
+    /// Events that go on without the store.
+    sharing: AtomicUsize,
 }
 
 impl Room {
@@ -122,6 +129,7 @@ impl Room {
             forged: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
             degraded: AtomicBool::new(false),
+            sharing: AtomicUsize::new(0),
         };
         room.create_configured(now);
         room
@@ -144,7 +152,7 @@ impl Room {
     }
 
     fn is_degraded(&self) -> bool {
-        self.degraded.load(Ordering::Relaxed)
+        self.degraded.load(Ordering::Relaxed) || self.sharing() > 0
     }
 
     /// The journal that changes are recorded in.

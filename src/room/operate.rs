@@ -112,7 +112,9 @@ impl Room {
         };
         let tickets = {
             let _writer = found.line.write();
-            found.side.lock().retired = true;
+            let mut side = found.side.lock();
+            side.retired = true;
+            self.end_share(now, &found, &mut side, "the event was forgotten");
             found.line.len()
         };
         self.events.remove(event, Some(self.clock.tick(now)));

@@ -94,6 +94,8 @@ metrics! {
         "How far behind the other nodes this node's view is";
     PEER_LAG = "tidegate_peer_lag_seconds", Gauge, "seconds", ["node"],
         "How old the last batch of another node was when it was heard, by node";
+    SHARING = "tidegate_events_shared", Gauge, "events", [],
+        "Events in which this node calls and lets in at its share of the rate, without the store";
     CLOCKS_OFF = "tidegate_clocks_off", Counter, "batches", [],
         "Batches of nodes whose clock is ahead by more than max_clock_skew";
     CLOCK_JUMPS = "tidegate_clock_jumps_refused", Counter, "jumps", [],

@@ -3,5 +3,6 @@
 mod day;
 mod nodes;
 mod random;
+mod shares;
 mod store;
 mod stories;

@@ -6,6 +6,7 @@ mod feeds;
 mod gates;
 mod kit;
 mod redis;
+mod shares;
 mod tickets;
 
 macro_rules! cases {

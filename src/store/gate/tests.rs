@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::gate::Presence;
 
 mod properties;
 
@@ -16,6 +17,8 @@ fn policy() -> GatePolicy {
         late_grace: 100 * SECOND,
         ticket_ttl: 10_000 * SECOND,
         pass_ttl: 20 * SECOND,
+        nodes: 0,
+        share_limit: 0,
     }
 }
 
@@ -56,6 +59,8 @@ impl Bench {
             policy: self.policy,
             version: self.gate.bucket.version,
             candidates,
+            homes: vec![],
+            presence: Presence::Quiet,
             given_back: vec![],
             claims: vec![],
             lease_held: 0,
