@@ -46,6 +46,7 @@ impl Room {
         if !standing.ready
             && standing.phase == Phase::Waiting
             && !self.may_be_called(&found, &policy)
+            && !self.serves_empty()
         {
             if self.may_be_called_elsewhere(now, event, &found.id) {
                 return Err(EnterRefusal::Unavailable { retry_after: SOON });

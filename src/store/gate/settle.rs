@@ -2,13 +2,14 @@
 
 use super::{Change, Gate, TURN, lapsed};
 use crate::model::Micros;
-use crate::model::gate::SettleRequest;
+use crate::model::gate::{LOST_AT_MOST, SettleRequest};
 
 impl Gate {
     /// Takes over turns and entries that nodes know of. What is news was given without being paid
     /// for here, so the bucket pays; but the one it was paid from was not below zero by it, so this
-    /// one is not either, and that of a gate that knew nothing at all is empty. Shares are paid for
-    /// by what was withheld. Harmless when repeated.
+    /// one is not either, and that of a gate that knew nothing at all is empty. What is older than
+    /// [`LOST_AT_MOST`] was lost with such a bucket. Shares are paid for by what was withheld.
+    /// Harmless when repeated.
     pub fn settle(&mut self, now: Micros, request: &SettleRequest, changes: &mut Vec<Change>) {
         let policy = &request.policy;
         let fresh = self.bucket.filled_at == Micros(0);
@@ -24,7 +25,7 @@ impl Gate {
             }
             if self.called.by_id.contains_key(&id) {
                 learnt.push(Change::Called(id, None));
-            } else {
+            } else if at.0.saturating_add(LOST_AT_MOST) > now.0 {
                 news += 1;
             }
             self.learn(learnt, changes);

@@ -2,6 +2,7 @@ use super::*;
 use crate::model::gate::Presence;
 
 mod properties;
+mod shares;
 
 const SECOND: u64 = 1_000_000;
 /// When the tests begin; not 0, which means "never filled".

@@ -15,6 +15,7 @@ local CLOCK_BACK_MAX = 60000000
 local LAPSES_MAX = 4096
 local SILENT_AFTER = 2000000
 local FREED_AFTER = 30000000
+local LOST_AT_MOST = 120000000
 local CALLED, MISSED, ENTERED = 3, 4, 9
 
 local now = clock(ARGV[1])
@@ -251,7 +252,9 @@ local function claim(id, till)
   if lapsed(till) then
     return false
   end
-  refill()
+  if bucket.filled_at > 0 then
+    refill()
+  end
   local lease = bucket.leases[node]
   if lease and lease.held > 0 then
     lease.held = lease.held - 1
