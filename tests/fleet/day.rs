@@ -404,6 +404,9 @@ impl Day {
         }
         self.check_once()?;
         self.check_pace()?;
+        if self.faults.long {
+            self.check_calls()?;
+        }
         if self.faults.none() {
             self.check_order()?;
             self.check_use()?;
@@ -416,6 +419,24 @@ impl Day {
         twice.map_or(Ok(()), |(id, times)| {
             Err(format!("I2: {id} entered at {times:?}"))
         })
+    }
+
+    /// No turn is given to who has one, by whomever.
+    fn check_calls(&self) -> Result<(), String> {
+        let mut open: BTreeMap<TicketId, Micros> = BTreeMap::new();
+        for (at, _, id, given) in &self.fleet.store.turns {
+            let before = open.remove(id);
+            if *given {
+                open.insert(*id, *at);
+            }
+            if let Some(before) = before.filter(|_| *given) {
+                let story = self.fleet.store.story(id);
+                return Err(format!(
+                    "I2: {id} was called at {before:?} and {at:?}\n  {story}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Turns given minus turns given back, in any window.

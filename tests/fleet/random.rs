@@ -30,7 +30,7 @@ fn days(from: u64, faults: Faults) {
             (policy.ready_ttl, policy.pass_ttl) = (60 * policy.ready_ttl, 30 * policy.pass_ttl);
             (policy.late_grace, policy.heartbeat_ttl) =
                 (60 * policy.late_grace, 60 * policy.heartbeat_ttl);
-            policy.burst = policy.burst.max(5);
+            (policy.burst, policy.max_active) = (policy.burst.max(5), 0);
         }
         let mut day = Day::new(seed, faults, policy);
         day.run(time);
