@@ -404,7 +404,7 @@ impl Day {
         }
         self.check_once()?;
         self.check_pace()?;
-        if self.faults.long {
+        if self.faults.long && !self.faults.losses {
             self.check_calls()?;
         }
         if self.faults.none() {

@@ -19,7 +19,11 @@ fn days(from: u64, faults: Faults) {
             .and_then(|text| text.parse::<u64>().ok())
     };
     let wanted = number("FLEET_SEED");
-    let count = number("FLEET_DAYS").unwrap_or(if faults.long { DAYS / 5 } else { DAYS });
+    let count = number("FLEET_DAYS").unwrap_or(match (faults.long, faults.losses) {
+        (false, _) => DAYS,
+        (true, false) => DAYS / 5,
+        (true, true) => DAYS / 10,
+    });
     for seed in from..from + count {
         if wanted.is_some_and(|wanted| wanted != seed) {
             continue;
@@ -125,6 +129,21 @@ fn days_on_which_nodes_go_on_without_the_store() {
         Faults {
             cuts: true,
             outages: true,
+            long: true,
+            ..Faults::NONE
+        },
+    );
+}
+
+#[test]
+fn days_on_which_the_store_falls_back_while_nodes_go_on_without_it() {
+    days(
+        7_000,
+        Faults {
+            lost: true,
+            cuts: true,
+            outages: true,
+            losses: true,
             long: true,
             ..Faults::NONE
         },
