@@ -31,6 +31,8 @@ Examples:
   tidegate --set 'event.\"evt.2026\".rate=250'   the policy of one event
   TIDEGATE__DEFAULTS__RATE=500 tidegate check  what all of it comes to
   tidegate doctor --visitors 200000            whether redis, or the folder, will do for that many
+  tidegate import-legacy --from redis://old:6379 --dry-run
+                                               what would be moved from another gateway
 
 A setting is taken from --set, else the environment (TIDEGATE__SECTION__KEY), else the file, else
 the built-in default. SIGHUP or a change of the file reloads policies, limits, polling and the log
@@ -55,6 +57,10 @@ pub struct Cli {
     /// What `doctor` goes by
     #[command(flatten)]
     pub doctor: DoctorArgs,
+
+    /// What `import-legacy` goes by
+    #[command(flatten)]
+    pub import: ImportArgs,
 }
 
 /// What `doctor` goes by.
@@ -70,6 +76,24 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
+/// What `import-legacy` goes by.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of import-legacy")]
+pub struct ImportArgs {
+    /// The other gateway's Redis, one server or any of a cluster: redis://user:password@host:port,
+    /// rediss:// for TLS; or env:NAME or file:PATH of such a text
+    #[arg(long, value_name = "URL", required_if_eq("command", "import-legacy"))]
+    pub from: Option<String>,
+
+    /// Only this event; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub event: Vec<String>,
+
+    /// Read and count, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Command {
@@ -80,6 +104,9 @@ pub enum Command {
     Check,
     /// Look at the configured store and say what to mend; exits 1 if anything fails
     Doctor,
+    /// Move the sale of a Redis-only gateway over to the configured store, its tokens included; may
+    /// be repeated, then only the difference is written
+    ImportLegacy,
 }
 
 impl Cli {
@@ -99,12 +126,19 @@ impl Cli {
 
     /// Refuses options that the command does not know.
     fn fitting(self) -> Result<Self, clap::Error> {
-        let doctor = &self.doctor;
-        if (doctor.visitors.is_some() || doctor.json) && self.command != Command::Doctor {
-            let message = "--visitors and --json are options of doctor";
-            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
-        }
-        Ok(self)
+        let (doctor, import) = (&self.doctor, &self.import);
+        let of_doctor = doctor.visitors.is_some() || doctor.json;
+        let of_import = import.from.is_some() || !import.event.is_empty() || import.dry_run;
+        let message = match self.command {
+            command if of_doctor && command != Command::Doctor => {
+                "--visitors and --json are options of doctor"
+            }
+            command if of_import && command != Command::ImportLegacy => {
+                "--from, --event and --dry-run are options of import-legacy"
+            }
+            _ => return Ok(self),
+        };
+        Err(Self::command().error(ErrorKind::ArgumentConflict, message))
     }
 
     /// Where the configuration is written, with `env` as the environment.
@@ -141,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_the_doctor_are_nobody_elses() {
+    fn options_of_one_command_are_no_others() {
         let parse = |words: &[&str]| {
             let words = ["tidegate"].iter().chain(words);
             Cli::try_parse_from(words).and_then(Cli::fitting)
@@ -153,5 +187,11 @@ mod tests {
         );
         assert!(parse(&["--json"]).is_err());
         assert!(parse(&["check", "--visitors", "7"]).is_err());
+        assert!(parse(&["import-legacy"]).is_err());
+        let import = parse(&["import-legacy", "--from", "redis://a", "--event", "e"]).unwrap();
+        assert_eq!(import.import.from.as_deref(), Some("redis://a"));
+        assert_eq!(import.import.event, ["e"]);
+        assert!(parse(&["check", "--dry-run"]).is_err());
+        assert!(parse(&["--from", "redis://a"]).is_err());
     }
 }

@@ -10,6 +10,7 @@ mod api;
 mod doctor;
 mod fleet;
 mod kit;
+mod legacy;
 mod live;
 mod process;
 mod room;

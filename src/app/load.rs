@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::journal::follow::Follower;
 use crate::journal::health::Health;
-use crate::model::{EventId, Gone, Kind, Micros, PolicyPatch, Record, TicketId, TicketKey};
+use crate::model::{EventId, Gone, Kind, Micros, Record, TicketId, TicketKey};
 use crate::room::Room;
 use crate::store::{Chunk, Meta, Position, Store, StoreError, Stored};
 
@@ -32,6 +32,10 @@ pub struct Loaded {
     pub removed: usize,
     /// Events with a gate.
     pub gates: usize,
+    /// Of which revision the rulings are.
+    pub revision: u64,
+    /// Forgotten events of which there were tickets left.
+    pub void: Vec<EventId>,
 }
 
 #[derive(Default)]
@@ -69,13 +73,17 @@ pub async fn load(
         live: 0,
         removed: 0,
         gates: 0,
+        revision: 0,
+        void: Vec::new(),
     };
     for partition in 0..partitions {
         loaded.ends.push((now(), store.feed_end(partition).await?));
     }
-    for (event, patch) in store.policies().await? {
-        apply(room, now(), &event, &patch);
+    if let Some(rulings) = store.rulings(0).await? {
+        room.take_rulings(now(), &rulings);
+        loaded.revision = rulings.revision;
     }
+    room.note_rulings(started);
     let mut reading = JoinSet::new();
     for partition in 0..partitions {
         reading.spawn(read(Arc::clone(store), partition));
@@ -105,7 +113,14 @@ pub async fn load(
             tracing::info!(tickets, partitions_left = reading.len(), "loading");
         }
     }
+    let forgotten: HashMap<_, _> = room.forgotten().into_iter().collect();
     for (event, Tickets { live, removed }) in events {
+        if let Some(until) = forgotten.get(&event)
+            && (live.iter().any(|key| key.arrival <= *until)
+                || removed.iter().any(|(_, at, _)| at <= until))
+        {
+            loaded.void.push(event.clone());
+        }
         loaded.live += live.len();
         loaded.removed += removed.len();
         if room.is_serving() {
@@ -223,18 +238,5 @@ async fn read(store: Arc<dyn Store>, partition: u16) -> Result<Vec<Chunk>, Store
         if next.is_none() {
             return Ok(chunks);
         }
-    }
-}
-
-/// An override that this build cannot read is told and passed over: a sale must start.
-fn apply(room: &Room, now: Micros, event: &EventId, patch: &str) {
-    match serde_json::from_str::<PolicyPatch>(patch) {
-        Ok(patch) => {
-            if let Err(mistakes) = room.set_patch(now, event, Some(patch)) {
-                let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-                tracing::warn!(%event, mistakes = mistakes.join("; "), "stored override not applied");
-            }
-        }
-        Err(error) => tracing::warn!(%event, %error, "stored override cannot be read"),
     }
 }

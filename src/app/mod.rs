@@ -3,12 +3,15 @@
 //! Start: store → keys → room → listeners (answering "loading") → load → ready → turns, flushing.
 //! Stop: not ready → requests drained → turns stopped → journal flushed → store closed.
 
+mod beats;
 mod effects;
+mod import;
 mod late;
 mod load;
 mod node;
 mod parts;
 mod refill;
+mod rulings;
 mod scrape;
 mod turns;
 mod work;
@@ -25,6 +28,7 @@ use crate::http::{self, Shared};
 use crate::room::Room;
 use crate::telemetry::logging::LogHandle;
 
+pub use import::{Import, ImportError, OrderError};
 pub use node::Node;
 pub use parts::{Keys, redis_settings};
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::load::{self, Loaded};
-use super::{refill, turns};
+use super::{refill, rulings, turns};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::journal::flush::Flusher;
@@ -35,7 +35,8 @@ pub struct Handles {
 pub struct Work {
     turns: JoinHandle<()>,
     refill: JoinHandle<()>,
-    /// In a fleet only.
+    rulings: JoinHandle<()>,
+    /// When others may write to the store.
     follower: Option<JoinHandle<()>>,
     flusher: JoinHandle<usize>,
     stop: watch::Sender<bool>,
@@ -68,7 +69,8 @@ impl Work {
             }),
         };
         let (stop, stopped) = watch::channel(false);
-        let follower = in_fleet.then(|| {
+        let shared = in_fleet || store.is_shared();
+        let follower = shared.then(|| {
             let follower = load::follower(&room, &store, &clock, &health);
             tokio::spawn(follower.run(loaded.ends, stopped.clone()))
         });
@@ -77,6 +79,13 @@ impl Work {
             store: Arc::clone(&store),
             health: Arc::clone(&health),
             clock: clock.clone(),
+        };
+        let rulings = rulings::Follow {
+            room: Arc::clone(&room),
+            store: Arc::clone(&store),
+            health: Arc::clone(&health),
+            clock: clock.clone(),
+            in_fleet,
         };
         let turns = turns::Turns {
             room,
@@ -87,6 +96,7 @@ impl Work {
         };
         Self {
             refill: tokio::spawn(refill.run(loaded.meta, stopped.clone())),
+            rulings: tokio::spawn(rulings.run(loaded.revision, loaded.void, stopped.clone())),
             flusher: tokio::spawn(flusher.run(drained)),
             turns: tokio::spawn(turns.run(stopped)),
             follower,
@@ -101,6 +111,7 @@ impl Work {
         self.stop.send_replace(true);
         let _ = self.turns.await;
         let _ = self.refill.await;
+        let _ = self.rulings.await;
         if let Some(follower) = self.follower {
             let _ = follower.await;
         }

@@ -15,12 +15,14 @@ mod event;
 mod events;
 mod join;
 mod leave;
+mod legacy;
 mod operate;
 mod peers;
 mod polling;
 mod posted;
 mod recent;
 mod restore;
+mod rulings;
 mod settle;
 mod side;
 mod status;
@@ -89,6 +91,7 @@ pub struct Room {
     schedule: tick::Schedule,
     promises: operate::Promises,
     peers: peers::Peers,
+    rulings: rulings::Known,
     /// Tokens that were not signed here.
     forged: AtomicU64,
     loaded: AtomicBool,
@@ -121,6 +124,7 @@ impl Room {
             schedule: tick::Schedule::default(),
             promises: operate::Promises::default(),
             peers: peers::Peers::new(now, identity.fleet),
+            rulings: rulings::Known::new(now),
             forged: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
             empty: AtomicBool::new(false),

@@ -136,7 +136,7 @@ impl Room {
 
     /// Whether the view is fresh enough to call others by.
     pub(super) fn is_fresh(&self, now: Micros) -> bool {
-        self.feed_lag(now) <= self.identity.lag_max
+        self.feed_lag(now) <= self.identity.lag_max && self.knows_rulings(now)
     }
 
     /// Takes notice of a batch's writer and clock.

@@ -1,16 +1,12 @@
 //! Telling gates what they may have lost.
 
-use std::time::Duration;
-
 use super::Room;
 use super::enter::gate_policy;
 use super::line::State;
 use super::tick::Asking;
 use crate::model::Micros;
-use crate::model::gate::{SettleRequest, Turn};
+use crate::model::gate::{LOST_AT_MOST, SettleRequest, Turn};
 
-/// A store that fell back lost less than this.
-const LOST_AT_MOST: Duration = Duration::from_secs(120);
 /// Entries looked at while the line's writer is held, and tickets of one request at most.
 const AT_ONCE: u32 = 4_096;
 
@@ -18,10 +14,7 @@ impl Room {
     /// The store may have lost what it acknowledged lately: every gate is told, with its next
     /// question, what this node knows.
     pub fn doubt_gates(&self, now: Micros) {
-        self.doubt_since(
-            now,
-            Micros(now.0.saturating_sub(crate::model::micros(LOST_AT_MOST))),
-        );
+        self.doubt_since(now, Micros(now.0.saturating_sub(LOST_AT_MOST)));
     }
 
     /// The store lost everything.
@@ -44,7 +37,7 @@ impl Room {
         let since = if version <= 1 {
             Micros(0)
         } else {
-            Micros(now.0.saturating_sub(crate::model::micros(LOST_AT_MOST)))
+            Micros(now.0.saturating_sub(LOST_AT_MOST))
         };
         gate.doubted = Some(since);
     }

@@ -159,7 +159,7 @@ impl Room {
             side.retired = true;
             drop(side);
             drop(writer);
-            self.events.remove(&event.id, None);
+            drop(self.events.remove(&event.id, None));
             return None;
         }
         side.gate.due = now.after(period);

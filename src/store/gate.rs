@@ -144,16 +144,16 @@ impl Gate {
         changes: &mut Vec<Change>,
     ) -> Advanced {
         let policy = &request.policy;
-        if self.bucket.filled_at == Micros(0) && request.version > 0 {
-            // What the caller knows was lost here: nothing is saved up.
-            self.bucket.filled_at = now.max(Micros(1));
-            self.bucket.rate = policy.rate;
-        }
-        self.refill(now, policy);
         let mut answer = Advanced {
             now,
             ..Advanced::default()
         };
+        if self.bucket.filled_at == Micros(0) && request.version > 0 {
+            // What the caller knows was lost here: it is to be told first, see `settle`.
+            answer.stale = true;
+            return answer;
+        }
+        self.refill(now, policy);
         self.dispose(now, policy, &mut answer.missed, changes);
         let late = !self.lease_of(request.node, request.serial, now);
         // One that is late may speak of a turn that was given anew since.
@@ -464,8 +464,11 @@ impl Gate {
         if lapsed(turn.until, now) {
             return false;
         }
-        // Time pays before it is spent, or what it would pay beyond the burst came on top.
-        self.refill(now, policy);
+        // Time pays before it is spent, or what it would pay beyond the burst came on top. A bucket
+        // that was never filled, or is lost, is not filled by this.
+        if self.bucket.filled_at > Micros(0) {
+            self.refill(now, policy);
+        }
         match self.lease(node) {
             Some(lease) if lease.held > 0 => lease.held -= 1,
             _ => self.bucket.level -= TURN,

@@ -3,5 +3,6 @@
 mod day;
 mod nodes;
 mod random;
+mod rulings;
 mod store;
 mod stories;

@@ -12,7 +12,7 @@ use tidegate::journal::lane::{Journal, Limits};
 use tidegate::model::gate::Entry;
 use tidegate::model::pass::PassKeys;
 use tidegate::model::token::TicketKeys;
-use tidegate::model::{EventId, Kind, Micros, NodeId, Policy, Record, TicketKey};
+use tidegate::model::{Change, EventId, Kind, Micros, NodeId, Policy, Record, TicketKey};
 use tidegate::room::answer::{
     Admission, EnterRefusal, EnterStep, Join, Joined, Standing, TokenRefusal,
 };
@@ -24,6 +24,8 @@ use crate::room::house::{START, event, settings};
 
 pub const STEP: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
+/// By then all nodes that reach the store have looked at the rulings.
+const SPREAD: Duration = Duration::from_millis(1500);
 
 pub struct Node {
     pub id: NodeId,
@@ -39,6 +41,15 @@ pub struct Node {
     /// What is written on a feed is seen this much later.
     pub delay: Duration,
     failing_since: Option<Micros>,
+    /// It cannot read the rulings.
+    pub blind: bool,
+    /// The rulings it knows, and when it last looked.
+    revision: u64,
+    looked: Micros,
+    /// Until when events were forgotten that it has seen to.
+    erased: BTreeMap<EventId, Micros>,
+    /// What is to be erased, when, and after which records.
+    erasing: Vec<(EventId, Micros, Micros, Vec<u64>)>,
 }
 
 pub struct Fleet {
@@ -84,6 +95,7 @@ impl Fleet {
             batch_records: 64,
             batch_bytes: 1 << 20,
             flush_interval: STEP,
+            patient_interval: 20 * STEP,
             tail_records: 100_000,
         };
         let now = Micros(self.now.0.saturating_add_signed(skew));
@@ -109,6 +121,7 @@ impl Fleet {
             keys,
             Arc::clone(&journal),
         );
+        room.take_rulings(now, &self.store.rulings);
         let mut readers = Vec::new();
         for partition in 0..PARTITIONS {
             readers.push(Reader::new(now, self.store.feed_end(partition)));
@@ -140,6 +153,11 @@ impl Fleet {
             cut: false,
             delay: Duration::ZERO,
             failing_since: None,
+            blind: false,
+            revision: self.store.rulings.revision,
+            looked: Micros(0),
+            erased: BTreeMap::new(),
+            erasing: Vec::new(),
         });
     }
 
@@ -185,6 +203,7 @@ impl Fleet {
                 }
                 node.room.doubt_gates(now);
             }
+            self.look(node, now);
             self.flush(node, now);
             self.follow(node, now);
         }
@@ -202,6 +221,56 @@ impl Fleet {
             let heard = answer.filter(|_| !self.is_lost());
             node.room.advanced(now, ask, heard);
         }
+    }
+
+    /// Follows the rulings, as `app::rulings` does.
+    fn look(&mut self, node: &mut Node, now: Micros) {
+        if node.blind || now.since(node.looked) < SECOND {
+            return;
+        }
+        node.looked = now;
+        if node.revision != self.store.rulings.revision {
+            node.revision = self.store.rulings.revision;
+            let lost = node.room.take_rulings(now, &self.store.rulings);
+            if !lost.is_empty() {
+                self.store.rule(|rulings| rulings.restore(lost));
+            }
+        }
+        node.room.note_rulings(now);
+        for (event, until) in node.room.forgotten() {
+            if node.erased.get(&event).is_none_or(|erased| *erased < until) {
+                node.erased.insert(event.clone(), until);
+                let due = now.after(SPREAD);
+                node.erasing.push((event, until, due, node.journal.ends()));
+            }
+        }
+        let store = &mut self.store;
+        node.erasing.retain(|(event, until, due, ends)| {
+            let ready = *due <= now && node.journal.has_acknowledged(ends);
+            if ready {
+                store.erase(event, *until);
+            }
+            !ready
+        });
+    }
+
+    /// An operator's change at a node that reaches the store; answers how many tickets were forgotten.
+    pub fn rule(&mut self, number: u16, event: &EventId, change: &Change) -> u64 {
+        let node = self.node(number);
+        let (room, now) = (Arc::clone(&node.room), node.now(self.now));
+        assert!(!node.cut);
+        let keep = Duration::from_secs(6 * 3600);
+        let at = room.stamp(now);
+        let ruled = self
+            .store
+            .rule(|rulings| rulings.rule(event, change, at, keep));
+        room.take_ruling(now, event, &ruled.ruling)
+    }
+
+    pub fn forget(&mut self, number: u16, event: &EventId) -> u64 {
+        let node = self.node(number);
+        let until = node.room.forgetting(node.now(self.now), event);
+        self.rule(number, event, &Change::Forget { until })
     }
 
     fn is_lost(&mut self) -> bool {

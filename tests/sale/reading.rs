@@ -3,15 +3,11 @@
 //! never raises a false alarm.
 
 use super::plan::SECOND;
-use super::story::{Call, Run, Seen, Story, What};
+use super::story::{Call, Down, Run, Seen, Story, What};
 
 /// How late the server may notice that a turn has lapsed, before the driver stops allowing for it:
 /// a turn that lapses later is only allowed for later than it should be.
 pub const LAPSE_SLACK: u64 = 2 * SECOND;
-
-/// What the server acknowledged this long before a kill may be gone with its memory: its journal is
-/// written every few milliseconds, on a busy machine a little later.
-pub const JOURNAL_GRACE: u64 = SECOND / 4;
 
 /// A stretch of time that holds one unseen moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,10 +176,9 @@ impl Reading<'_> {
 
     /// Whether the turn seen last may not have reached every node when `seen` was asked for.
     fn is_unheard(&self, run: &Run, seen: &Seen) -> bool {
-        let lag = run.terms.lag;
         self.turns
             .last()
-            .is_some_and(|turn| seen.sent < turn.given.to.saturating_add(lag) && lag > 0)
+            .is_some_and(|turn| seen.sent < run.heard_by(turn.given.to) && run.terms.lag > 0)
     }
 
     /// Why a turn that was seen is gone, now that `seen` says "wait".
@@ -220,21 +215,32 @@ impl Reading<'_> {
 }
 
 /// When a turn given at `given` has surely lapsed. A server that was down meanwhile may give it its
-/// whole life again.
+/// whole life again; a store that was away hears of a lapse when it is back.
 pub fn lapsed_by(run: &Run, given: u64) -> u64 {
-    after(run, given, run.terms.ready_ttl)
+    let ttl = run.terms.ready_ttl;
+    after(run, given, ttl, |down| match down {
+        Down::Server => Some(ttl),
+        Down::Node => None,
+        Down::Store { .. } => Some(0),
+    })
 }
 
-/// When a visitor last heard at `heard` is surely taken for gone.
+/// When a visitor last heard at `heard` is surely taken for gone: while somebody's sightings cannot
+/// be heard, and for a whole time to live after that, nobody is.
 pub fn expired_by(run: &Run, heard: u64) -> u64 {
-    after(run, heard, run.terms.heartbeat_ttl)
+    let ttl = run.terms.heartbeat_ttl;
+    after(run, heard, ttl, |_| Some(ttl))
 }
 
-fn after(run: &Run, from: u64, ttl: u64) -> u64 {
+/// So long after a moment, and so long after each outage that lies in that time.
+fn after(run: &Run, from: u64, ttl: u64, again: impl Fn(Down) -> Option<u64>) -> u64 {
     let mut by = from + ttl + LAPSE_SLACK;
     for outage in &run.outages {
-        if outage.killed <= by && from <= outage.ready {
-            by = by.max(outage.ready + ttl + LAPSE_SLACK);
+        if outage.killed <= by
+            && from <= outage.ready
+            && let Some(again) = again(outage.what)
+        {
+            by = by.max(outage.ready + again + LAPSE_SLACK);
         }
     }
     by

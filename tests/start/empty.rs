@@ -122,8 +122,10 @@ fn asked(faults: &Faults) -> u64 {
         Call::Advance,
         Call::Enter,
         Call::Settle,
-        Call::SetPolicy,
-        Call::Forget,
+        Call::Rulings,
+        Call::Rule,
+        Call::RestoreRulings,
+        Call::Erase,
     ];
     calls.into_iter().map(|call| faults.calls(call)).sum()
 }
@@ -191,7 +193,7 @@ async fn places_are_told_and_given_and_nobody_is_called_until_the_store_was_merg
     assert_ne!(fourth.status, 200, "who left has left");
     faults.called(Call::Advance, 1).await;
     assert_eq!(
-        faults.calls(Call::SetPolicy),
+        faults.calls(Call::RestoreRulings),
         0,
         "a store that was only not loaded is not refilled"
     );

@@ -5,8 +5,8 @@ use tempfile::TempDir;
 use tokio::time::{interval, timeout};
 
 use crate::api::client::{Client, Request};
-use crate::kit::cluster;
 use crate::kit::process::{LOOK_EVERY, PATIENCE};
+use crate::kit::redis;
 use crate::kit::server::Server;
 use crate::live::nodes::KEY_TEXT;
 
@@ -25,9 +25,9 @@ fn settings(port: u16, node: u16) -> Vec<String> {
     ]
 }
 
-fn redis(port: u16, folder: &TempDir) -> cluster::Server {
+fn redis(port: u16, folder: &TempDir) -> redis::Server {
     let folder = folder.path().to_str().unwrap();
-    tokio::task::block_in_place(|| cluster::Server::start_at(port, &["--dir", folder]))
+    tokio::task::block_in_place(|| redis::Server::start_at(port, &["--dir", folder]))
 }
 
 async fn join(client: &mut Client) -> Value {
@@ -50,7 +50,7 @@ async fn status(client: &mut Client, joined: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_serves_before_redis_is_there_and_knows_the_line_when_it_came() {
     let folder = tempfile::tempdir().unwrap();
-    let port = cluster::free_ports(1)[0].0;
+    let port = redis::free_ports(1)[0].0;
     let store = redis(port, &folder);
     let mut first = Server::start(&settings(port, 0)).await;
     let mut client = Client::connect(first.address).await;
@@ -102,7 +102,7 @@ async fn a_node_serves_before_redis_is_there_and_knows_the_line_when_it_came() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_does_not_fit_the_redis_that_came_stops_with_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let port = cluster::free_ports(1)[0].0;
+    let port = redis::free_ports(1)[0].0;
     let store = redis(port, &folder);
     let meta = ["format", "1", "partitions", "8", "deployment", "other"];
     let hset = ["HSET", "tg:{c}:meta"]

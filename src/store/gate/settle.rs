@@ -2,13 +2,13 @@
 
 use super::{Change, Gate, TURN, lapsed};
 use crate::model::Micros;
-use crate::model::gate::SettleRequest;
+use crate::model::gate::{LOST_AT_MOST, SettleRequest};
 
 impl Gate {
     /// Takes over turns and entries that nodes know of. What is news was given without being paid
     /// for here, so the bucket pays, below zero if it must; a gate that knew nothing at all starts
-    /// with an empty bucket instead, since what was given lately came out of the one it lost.
-    /// Harmless when repeated.
+    /// with an empty bucket instead, since what was given lately came out of the one it lost. What
+    /// is older than [`LOST_AT_MOST`] was lost with such a bucket. Harmless when repeated.
     pub fn settle(&mut self, now: Micros, request: &SettleRequest, changes: &mut Vec<Change>) {
         let policy = &request.policy;
         let fresh = self.bucket.filled_at == Micros(0);
@@ -24,7 +24,7 @@ impl Gate {
             }
             if self.called.by_id.contains_key(&id) {
                 learnt.push(Change::Called(id, None));
-            } else {
+            } else if at.0.saturating_add(LOST_AT_MOST) > now.0 {
                 news += 1;
             }
             self.learn(learnt, changes);

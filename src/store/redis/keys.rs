@@ -58,9 +58,19 @@ impl Keys {
         format!("{}:{{c}}:meta", self.prefix)
     }
 
-    /// Policy overrides.
-    pub fn policies(&self) -> String {
-        format!("{}:{{c}}:policies", self.prefix)
+    /// What the nodes say of themselves.
+    pub fn nodes(&self) -> String {
+        format!("{}:{{c}}:nodes", self.prefix)
+    }
+
+    /// What operators ruled, by event.
+    pub fn rulings(&self) -> String {
+        format!("{}:{{c}}:rulings", self.prefix)
+    }
+
+    /// The rulings that say nothing any more, by when they last changed.
+    pub fn silent_rulings(&self) -> String {
+        format!("{}:{{c}}:silent", self.prefix)
     }
 }
 
@@ -92,6 +102,11 @@ pub(super) fn gone(base: &str, event: &EventId) -> String {
 /// The events whose gate is here.
 pub(super) fn gates(base: &str) -> String {
     format!("{base}gates")
+}
+
+/// Until when what an event left was erased last.
+pub(super) fn erased(base: &str, event: &EventId) -> String {
+    format!("{base}erased:{event}")
 }
 
 /// What an event's gate is made of, in the order in which the scripts take them.

@@ -13,8 +13,10 @@ mod layout;
 mod link;
 mod load;
 mod meta;
+mod nodes;
 mod open;
 mod reply;
+mod rulings;
 mod scripts;
 mod settings;
 mod survey;
@@ -28,7 +30,7 @@ use tokio::sync::OnceCell;
 
 use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, EventId, TicketId};
+use crate::model::{Batch, Beat, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
 use keys::Keys;
 use link::Link;
 use scripts::{Call, Scripts};
@@ -127,6 +129,10 @@ impl Store for Redis {
         self.acknowledged.losses()
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn append(&self, partition: u16, batch: Arc<Batch>) -> Answer<'_, Position> {
         Box::pin(self.do_append(partition, batch))
     }
@@ -139,8 +145,14 @@ impl Store for Redis {
         Box::pin(self.do_follow(partition, after, limit))
     }
 
-    fn wait(&self, partition: u16, after: Position, patience: Duration) -> Answer<'_, bool> {
-        Box::pin(self.do_wait(partition, after, patience))
+    fn wait(
+        &self,
+        partition: u16,
+        after: Position,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, Feed> {
+        Box::pin(self.do_wait(partition, after, limit, patience))
     }
 
     fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk> {
@@ -167,16 +179,24 @@ impl Store for Redis {
         Box::pin(self.do_complete(event, id))
     }
 
-    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>> {
-        Box::pin(self.do_policies())
+    fn rulings(&self, known: u64) -> Answer<'_, Option<Rulings>> {
+        Box::pin(self.do_rulings(known))
     }
 
-    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()> {
-        Box::pin(self.do_set_policy(event, patch))
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Answer<'_, Ruled> {
+        Box::pin(self.do_rule(event, change, at))
     }
 
-    fn forget(&self, event: EventId) -> Answer<'_, ()> {
-        Box::pin(self.do_forget(event))
+    fn restore_rulings(&self, rulings: Vec<(EventId, Ruling)>) -> Answer<'_, ()> {
+        Box::pin(self.do_restore_rulings(rulings))
+    }
+
+    fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()> {
+        Box::pin(self.do_erase(event, until))
+    }
+
+    fn beat(&self, beat: Beat) -> Answer<'_, Vec<Beat>> {
+        Box::pin(self.do_beat(beat))
     }
 
     fn close(&self) -> Answer<'_, ()> {

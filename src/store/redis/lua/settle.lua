@@ -14,7 +14,7 @@ for k = 16, turns_from - 1, 2 do
     if till > now then
       redis.call('ZADD', KEY.active, text(till), id)
     end
-    if redis.call('ZREM', KEY.called, id) == 0 then
+    if redis.call('ZREM', KEY.called, id) == 0 and at + LOST_AT_MOST > now then
       news = news + 1
     end
     note(ENTERED, id, at)
