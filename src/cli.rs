@@ -30,9 +30,9 @@ Examples:
   tidegate --set server.listen=0.0.0.0:8000    serve, with one setting on top
   tidegate --set 'event.\"evt.2026\".rate=250'   the policy of one event
   TIDEGATE__DEFAULTS__RATE=500 tidegate check  what all of it comes to
-  tidegate doctor --visitors 200000            whether redis, or the folder, will do for that many
   tidegate import-legacy --from redis://old:6379 --dry-run
                                                what would be moved from another gateway
+  tidegate doctor --visitors 200000            whether redis, or the folder, will do for that many
 
 A setting is taken from --set, else the environment (TIDEGATE__SECTION__KEY), else the file, else
 the built-in default. SIGHUP or a change of the file reloads policies, limits, polling and the log
@@ -54,26 +54,13 @@ pub struct Cli {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 
-    /// What `doctor` goes by
-    #[command(flatten)]
-    pub doctor: DoctorArgs,
-
     /// What `import-legacy` goes by
     #[command(flatten)]
     pub import: ImportArgs,
-}
 
-/// What `doctor` goes by.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Options of doctor")]
-pub struct DoctorArgs {
-    /// How many visitors there must be room for [default: the largest max_waiting]
-    #[arg(long, value_name = "NUMBER")]
-    pub visitors: Option<u64>,
-
-    /// Tell the findings as JSON
-    #[arg(long)]
-    pub json: bool,
+    /// What `doctor` goes by
+    #[command(flatten)]
+    pub doctor: DoctorArgs,
 }
 
 /// What `import-legacy` goes by.
@@ -94,6 +81,19 @@ pub struct ImportArgs {
     pub dry_run: bool,
 }
 
+/// What `doctor` goes by.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of doctor")]
+pub struct DoctorArgs {
+    /// How many visitors there must be room for [default: the largest max_waiting]
+    #[arg(long, value_name = "NUMBER")]
+    pub visitors: Option<u64>,
+
+    /// Tell the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Command {
@@ -102,11 +102,11 @@ pub enum Command {
     Serve,
     /// Print the resolved configuration as TOML, secrets hidden
     Check,
-    /// Look at the configured store and say what to mend; exits 1 if anything fails
-    Doctor,
     /// Move the sale of a Redis-only gateway over to the configured store, its tokens included; may
     /// be repeated, then only the difference is written
     ImportLegacy,
+    /// Look at the configured store and say what to mend; exits 1 if anything fails
+    Doctor,
 }
 
 impl Cli {
@@ -126,19 +126,20 @@ impl Cli {
 
     /// Refuses options that the command does not know.
     fn fitting(self) -> Result<Self, clap::Error> {
-        let (doctor, import) = (&self.doctor, &self.import);
-        let of_doctor = doctor.visitors.is_some() || doctor.json;
-        let of_import = import.from.is_some() || !import.event.is_empty() || import.dry_run;
-        let message = match self.command {
-            command if of_doctor && command != Command::Doctor => {
-                "--visitors and --json are options of doctor"
-            }
-            command if of_import && command != Command::ImportLegacy => {
-                "--from, --event and --dry-run are options of import-legacy"
-            }
-            _ => return Ok(self),
+        let (import, doctor) = (&self.import, &self.doctor);
+        let importing = import.from.is_some() || !import.event.is_empty() || import.dry_run;
+        let examining = doctor.visitors.is_some() || doctor.json;
+        let message = if importing && self.command != Command::ImportLegacy {
+            Some("--from, --event and --dry-run are options of import-legacy")
+        } else if examining && self.command != Command::Doctor {
+            Some("--visitors and --json are options of doctor")
+        } else {
+            None
         };
-        Err(Self::command().error(ErrorKind::ArgumentConflict, message))
+        if let Some(message) = message {
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(self)
     }
 
     /// Where the configuration is written, with `env` as the environment.
@@ -175,11 +176,17 @@ mod tests {
     }
 
     #[test]
-    fn options_of_one_command_are_no_others() {
+    fn options_of_one_command_are_no_other_ones() {
         let parse = |words: &[&str]| {
             let words = ["tidegate"].iter().chain(words);
             Cli::try_parse_from(words).and_then(Cli::fitting)
         };
+        assert!(parse(&["import-legacy"]).is_err());
+        let import = parse(&["import-legacy", "--from", "redis://a", "--event", "e"]).unwrap();
+        assert_eq!(import.import.from.as_deref(), Some("redis://a"));
+        assert_eq!(import.import.event, ["e"]);
+        assert!(parse(&["check", "--dry-run"]).is_err());
+        assert!(parse(&["--from", "redis://a"]).is_err());
         let doctor = parse(&["doctor", "--visitors", "7", "--json"]).unwrap();
         assert_eq!(
             (doctor.doctor.visitors, doctor.doctor.json),
@@ -187,11 +194,5 @@ mod tests {
         );
         assert!(parse(&["--json"]).is_err());
         assert!(parse(&["check", "--visitors", "7"]).is_err());
-        assert!(parse(&["import-legacy"]).is_err());
-        let import = parse(&["import-legacy", "--from", "redis://a", "--event", "e"]).unwrap();
-        assert_eq!(import.import.from.as_deref(), Some("redis://a"));
-        assert_eq!(import.import.event, ["e"]);
-        assert!(parse(&["check", "--dry-run"]).is_err());
-        assert!(parse(&["--from", "redis://a"]).is_err());
     }
 }

@@ -20,11 +20,11 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Check => check(&config),
+        Command::ImportLegacy => import(&config, &sources, &cli.import),
         Command::Doctor => match examine(&config, &cli.doctor) {
             Ok(code) => code,
             Err(error) => told(&format!("tidegate: {error}\n"), 1),
         },
-        Command::ImportLegacy => import(&config, &sources, &cli.import),
         Command::Serve => match serve(config, sources) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => told(&format!("tidegate: {error}\n"), 1),
