@@ -27,6 +27,8 @@ pub struct Place {
     pub ready: bool,
     /// Whether `status` was `ready`: this visitor has entered.
     pub entered: bool,
+    /// How much longer the turn is kept, if that was told.
+    pub within: Option<u64>,
 }
 
 /// What came back.

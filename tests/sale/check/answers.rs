@@ -28,8 +28,13 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
             forgotten += u64::from(turn.fate == Fate::LostInKill);
             verdict.expect(turn.fate != Fate::Broken, || {
                 let (visitor, event, given) = (story.visitor, story.event, turn.given);
+                let since = story.seen.iter().filter(|seen| seen.received >= given.from);
+                let since: Vec<_> = since.map(|seen| told(story, seen)).collect();
                 format!(
-                    "visitor {visitor} of event {event} was promised a turn ({given:?}) in vain"
+                    "visitor {visitor} of event {event} ({:?}) was promised a turn ({given:?}) in \
+                     vain:\n        {}",
+                    story.kind,
+                    since.join("\n        ")
                 )
             });
         }
