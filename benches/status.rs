@@ -26,6 +26,7 @@ fn room(tickets: usize) -> Room {
         batch_records: 4096,
         batch_bytes: 1 << 20,
         flush_interval: Duration::from_millis(10),
+        patient_interval: Duration::from_millis(200),
         tail_records: 0,
     };
     let key = vec![("k1".to_owned(), [7; 32])];

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::{sleep, timeout};
 
 use super::rulings::SPREAD_AFTER;
@@ -12,9 +13,9 @@ use crate::clock::Clock;
 use crate::journal::health::{Health, Verdict};
 use crate::journal::lane::Journal;
 use crate::model::gate::{EnterRequest, Entry};
-use crate::model::{Change, EventId, Micros, Ruled, TicketId};
+use crate::model::{Beat, Change, EventId, Micros, Ruled, TicketId};
 use crate::room::answer::Commit;
-use crate::room::effects::{Effect, Effects, StoreHealth, Unavailable};
+use crate::room::effects::{Effect, Effects, Nodes, StoreHealth, Unavailable};
 use crate::store::{Answer, Store};
 
 /// How long a visitor's request waits for the store.
@@ -34,9 +35,21 @@ pub struct StoreEffects {
     pub stale_after: Duration,
     /// Whether there are other nodes.
     pub in_fleet: bool,
+    /// What is known of the fleet's nodes.
+    pub nodes: ArcSwap<Nodes>,
 }
 
 impl StoreEffects {
+    /// Takes over what the nodes say, and whether this one's number is another's too.
+    pub fn note_nodes(&self, beats: Vec<Beat>, number_taken: bool) {
+        let known = self.nodes.load();
+        self.nodes.store(Arc::new(Nodes {
+            beats,
+            number_taken,
+            ..*known.as_ref()
+        }));
+    }
+
     /// Asks the store unless it is to be left alone.
     async fn patiently<'a, T>(
         &'a self,
@@ -92,6 +105,10 @@ impl Effects for StoreEffects {
                 sleep(SPREAD_AFTER).await;
             }
         })
+    }
+
+    fn nodes(&self) -> Arc<Nodes> {
+        self.nodes.load_full()
     }
 
     fn health(&self) -> StoreHealth {

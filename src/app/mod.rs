@@ -3,6 +3,7 @@
 //! Start: store → keys → room → listeners (answering "loading") → load → ready → turns, flushing.
 //! Stop: not ready → requests drained → turns stopped → journal flushed → store closed.
 
+mod beats;
 mod effects;
 mod import;
 mod late;

@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::work::{Handles, Work};
-use super::{RunError, effects, late, load, parts, scrape};
+use super::{RunError, beats, effects, late, load, parts, scrape};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, Build, Drained, Face, Shared};
 use crate::journal::lane::Journal;
-use crate::model::Micros;
+use crate::model::{Beat, Micros};
+use crate::room::effects::Nodes;
 use crate::room::{Identity, Room};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -36,6 +38,7 @@ pub struct Node {
     /// Gives the work out once it is there, which it mostly is at once.
     work: JoinHandle<Option<Work>>,
     failed: oneshot::Receiver<RunError>,
+    beats: JoinHandle<()>,
     stop_listening: watch::Sender<bool>,
     stop_waiting: watch::Sender<bool>,
 }
@@ -93,12 +96,18 @@ impl Node {
             clock: clock.clone(),
             stale_after: config.journal.stale_after,
             in_fleet: config.fleet.size.get() > 1,
+            nodes: ArcSwap::from_pointee(Nodes {
+                own: config.fleet.node,
+                size: config.fleet.size.get(),
+                beats: Vec::new(),
+                number_taken: false,
+            }),
         });
         let metrics = Arc::new(Metrics::new(http::ROUTES));
         metrics.read_from(scrape::source(&room, &effects, &clock));
         let shared = Arc::new(Shared::new(
             Arc::clone(&room),
-            effects,
+            Arc::<effects::StoreEffects>::clone(&effects),
             clock.clone(),
             metrics,
             parts::http_settings(config),
@@ -127,10 +136,19 @@ impl Node {
             tokio::spawn(late::catch_up(
                 Arc::new(config.clone()),
                 handles,
-                stop,
+                stop.clone(),
                 fail,
             ))
         };
+        let beat = Beat {
+            node: config.fleet.node,
+            instance: rand::random(),
+            version: version::VERSION.to_owned(),
+            listen: listen.to_string(),
+            started: now,
+            at: now,
+        };
+        let beats = tokio::spawn(beats::run(beat, effects, stop));
         announce(listen, admin);
         Ok(Self {
             listen,
@@ -141,6 +159,7 @@ impl Node {
             listeners,
             work,
             failed,
+            beats,
             stop_listening,
             stop_waiting,
         })
@@ -168,6 +187,7 @@ impl Node {
             Ok(Some(work)) => work.stop(config.server.drain_timeout).await,
             Ok(None) | Err(_) => None,
         };
+        let _ = self.beats.await;
         let left = left.unwrap_or_else(|| self.room.journal().depth());
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store did not close well");

@@ -19,6 +19,8 @@ use crate::store::{Store, StoreClock};
 
 /// Partitions of a store that is used for the first time.
 pub const PARTITIONS: u16 = 16;
+/// A change that nobody is in a hurry to hear of waits this long, or half of `journal.lag`.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// A batch holds about this many bytes at most.
 const BATCH_BYTES: usize = 256 << 10;
 
@@ -122,6 +124,9 @@ pub fn limits(config: &Config) -> Limits {
         batch_records: config.journal.batch_records.get() as usize,
         batch_bytes: BATCH_BYTES,
         flush_interval: config.journal.flush_interval,
+        patient_interval: PATIENCE
+            .min(config.journal.lag / 2)
+            .max(config.journal.flush_interval),
         tail_records: tail(config),
     }
 }

@@ -12,7 +12,7 @@ use super::route::EVENTS;
 use super::server::Face;
 use super::{Shared, body, in_time, token};
 use crate::model::policy::{Policy, PolicyMistake, PolicyPatch, moment_text};
-use crate::model::{Change, EventId, EventIdError, Ruled};
+use crate::model::{Beat, Change, EventId, EventIdError, Ruled};
 use crate::room::answer::EventStats;
 use crate::room::effects::Unavailable;
 
@@ -98,6 +98,40 @@ fn event_stats(event: &EventStats) -> Value {
         "calls_per_sec": event.calls_per_sec,
         "paused": event.paused,
     })
+}
+
+/// The nodes of the fleet, as they said last.
+pub(super) fn nodes(shared: &Shared) -> Reply {
+    let (nodes, now) = (shared.effects.nodes(), shared.now());
+    let live: Vec<_> = nodes
+        .beats
+        .iter()
+        .filter(|beat| beat.is_live(now))
+        .collect();
+    let missing: Vec<_> = (0..nodes.size)
+        .filter(|number| !live.iter().any(|beat| beat.node.0 == *number))
+        .collect();
+    let told = |beat: &Beat| {
+        json!({
+            "node": beat.node.0,
+            "live": beat.is_live(now),
+            "listen": beat.listen,
+            "version": beat.version,
+            "started": moment_text(beat.started),
+            "last_seen": moment_text(beat.at),
+        })
+    };
+    Reply::value(
+        StatusCode::OK,
+        &json!({
+            "timestamp": moment_text(now),
+            "node": nodes.own.0,
+            "size": nodes.size,
+            "number_taken": nodes.number_taken,
+            "missing": missing,
+            "nodes": nodes.beats.iter().map(told).collect::<Vec<_>>(),
+        }),
+    )
 }
 
 /// Forgets the named events with all their tickets.

@@ -150,6 +150,9 @@ impl Health {
             (Circuit::Closed { failures, .. }, Circuit::Open { .. }) => {
                 tracing::error!(%error, failures, "the store is down, leaving it alone");
             }
+            (Circuit::HalfOpen { .. }, Circuit::Open { .. }) => {
+                tracing::warn!(%error, "the store is still down, leaving it alone again");
+            }
             (Circuit::Closed { failures: 0, .. }, _) if self.is_worth_telling(now) => {
                 tracing::warn!(%error, "a store call failed");
             }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::tail::Tail;
-use crate::model::{Batch, EventId, Micros, NodeId, Record};
+use crate::model::{Batch, EventId, Micros, NodeId, Record, micros};
 
 /// How much is held, and when a batch is cut.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,8 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// A batch is cut when the oldest record of a lane is this old.
     pub flush_interval: Duration,
+    /// … or this old, while all of the lane are patient: see [`Journal::append_patient`].
+    pub patient_interval: Duration,
     /// Acknowledged records of the last minute that are kept in each lane, to be written again
     /// should the store have lost them; 0 for a store that loses none.
     pub tail_records: usize,
@@ -34,6 +36,9 @@ pub struct Limits {
 
 /// Forgotten events that are remembered; beyond, the one forgotten first is not any more.
 const VOID_MAX: usize = 10_000;
+
+/// Tickets that are made for one lane before the next.
+const SPREAD_JOINS: u64 = 512;
 
 /// Encoded size of a record, in bytes (`codec` holds it to that).
 const RECORD_BYTES: usize = 29;
@@ -47,6 +52,7 @@ pub struct Journal {
     lanes: Box<[Lane]>,
     /// Records in all lanes, those on their way included.
     held: AtomicUsize,
+    joins: AtomicU64,
     wake: Notify,
     /// Joins and removals of these events until these moments are not sent any more. Held for a
     /// lookup, inside a lane's lock.
@@ -73,6 +79,8 @@ struct State {
     tail: Tail,
     /// What is to be written again, oldest first.
     again: VecDeque<Batch>,
+    /// Something that waits is not patient.
+    hurried: bool,
     records: u64,
     batches: u64,
 }
@@ -112,6 +120,7 @@ impl Journal {
             epoch,
             lanes: (0..partitions.max(1)).map(|_| lane()).collect(),
             held: AtomicUsize::new(0),
+            joins: AtomicU64::new(0),
             wake: Notify::new(),
             void: Mutex::default(),
         }
@@ -144,6 +153,26 @@ impl Journal {
     /// above `records_max`) the record is dropped and the lane marked as [`Journal::take_lost`]
     /// tells. About 50 ns.
     pub fn append(&self, now: Micros, event: &EventId, record: Record) -> (u16, u64) {
+        self.push(now, event, record, true)
+    }
+
+    /// Appends a record that nobody is in a hurry to hear of: it waits for company a while longer.
+    pub fn append_patient(&self, now: Micros, event: &EventId, record: Record) -> (u16, u64) {
+        self.push(now, event, record, false)
+    }
+
+    /// A lane for a ticket whose id is yet to be made: the same one for a while, so that batches are
+    /// few and large, then another, so that all have their share.
+    pub fn spread(&self, now: Micros) -> u16 {
+        let joins = self.joins.fetch_add(1, Ordering::Relaxed) / SPREAD_JOINS;
+        let period = micros(self.limits.patient_interval).max(1);
+        let turn = joins.wrapping_add(now.0 / period);
+        // Multiples of the golden ratio: each turn far from the last, and all lanes evenly often.
+        let part = u128::from(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        ((part * u128::from(self.partitions())) >> 64) as u16
+    }
+
+    fn push(&self, now: Micros, event: &EventId, record: Record, hurried: bool) -> (u16, u64) {
         let lane_number = record.id.partition(self.partitions());
         let lane = &self.lanes[usize::from(lane_number)];
         let bound = self
@@ -160,9 +189,11 @@ impl Journal {
             }
             return (lane_number, lane.state.lock().records);
         }
-        let (number, depth) = {
+        let (number, depth, hurries) = {
             let mut state = lane.state.lock();
             state.records += 1;
+            let hurries = hurried && !state.hurried;
+            state.hurried |= hurried;
             state.waiting.push_back(Pending {
                 event: event.clone(),
                 record,
@@ -171,9 +202,9 @@ impl Journal {
             if state.waiting.len() == 1 && state.sent.is_none() {
                 lane.oldest.store(now.0, Ordering::Relaxed);
             }
-            (state.records, state.waiting.len())
+            (state.records, state.waiting.len(), hurries)
         };
-        if depth == 1 || depth == self.limits.batch_records {
+        if depth == 1 || hurries || depth == self.limits.batch_records {
             self.wake.notify_one();
         }
         (lane_number, number)
@@ -203,7 +234,7 @@ impl Journal {
         let oldest = state.waiting.front()?.since;
         let due = all
             || state.waiting.len() >= self.limits.batch_records
-            || now.since(oldest) >= self.limits.flush_interval;
+            || now >= oldest.after(self.patience(&state));
         if !due {
             return None;
         }
@@ -234,6 +265,7 @@ impl Journal {
             }
         }
         drop(void);
+        state.hurried &= !state.waiting.is_empty();
         self.held.fetch_sub(dropped, Ordering::Relaxed);
         state.batches += 1;
         let last = state.records - state.waiting.len() as u64;
@@ -339,11 +371,13 @@ impl Journal {
             .any(|lane| !lane.state.lock().again.is_empty())
     }
 
-    /// Waits until a record is durable.
+    /// Waits until a record is durable, and has its lane hurry.
     pub async fn durable(&self, lane: u16, number: u64) {
         let Some(lane) = self.lanes.get(usize::from(lane)) else {
             return;
         };
+        lane.state.lock().hurried = true;
+        self.wake.notify_one();
         let mut mark = lane.acknowledged.subscribe();
         // The sender lives as long as the journal, which we borrow.
         let _ = mark.wait_for(|acknowledged| *acknowledged >= number).await;
@@ -391,9 +425,17 @@ impl Journal {
                 .waiting
                 .front()
                 .filter(|_| state.sent.is_none())
-                .map(|pending| pending.since)
+                .map(|pending| pending.since.after(self.patience(&state)))
         });
-        Some(free.min()?.after(self.limits.flush_interval))
+        free.min()
+    }
+
+    fn patience(&self, state: &State) -> Duration {
+        if state.hurried {
+            self.limits.flush_interval
+        } else {
+            self.limits.patient_interval
+        }
     }
 
     /// A batch of records that did not come through the lane, numbered among the lane's own.
@@ -427,6 +469,7 @@ mod tests {
             batch_records,
             batch_bytes: 1 << 20,
             flush_interval: Duration::from_millis(10),
+            patient_interval: Duration::from_millis(200),
             tail_records: 4,
         };
         Journal::new(2, NodeId(0), 7, limits)

@@ -1,5 +1,6 @@
 //! The vocabulary everybody shares: ids, tickets, records, policies, tokens. No I/O, no async.
 
+pub mod beat;
 pub mod codec;
 pub mod gate;
 pub mod hlc;
@@ -14,6 +15,7 @@ pub mod ruling;
 pub mod ticket;
 pub mod token;
 
+pub use beat::Beat;
 pub use hlc::Hlc;
 pub use ids::{EventId, EventIdError, NodeId, TicketId};
 pub use legacy::LegacyToken;

@@ -14,6 +14,8 @@ use crate::model::gate::Turn;
 use crate::model::token::Claims;
 use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId};
 
+/// Whose turn is further away than this is in no hurry.
+const FAR: Duration = Duration::from_secs(2);
 /// When it is worth trying again after something was full.
 const FULL_RETRY: Duration = Duration::from_secs(5);
 /// Before a lottery opens, arrivals are drawn from this long a time before the opening: 2^32 µs.
@@ -42,7 +44,10 @@ impl Room {
                 let id = self.ticket_keys.keyed_id(&name, key, ask.user);
                 (id, Some(key_hash))
             }
-            None => (TicketId::from_bytes(rand::random()), None),
+            None => {
+                let lane = self.journal.spread(now);
+                (TicketId::random_in(lane, self.journal.partitions()), None)
+            }
         };
         loop {
             let event = self.event_to_join(now, &name)?;
@@ -122,10 +127,21 @@ impl Room {
             line::Joined::New | line::Joined::Moved | line::Joined::Known => {}
             line::Joined::Gone { .. } | line::Joined::Full => return Err(full("the line")),
         }
-        let (lane, seq) = self.record(now, event, Kind::Joined, id, arrival);
+        let far = self.is_far(now, event, &policy);
+        let joined = Record {
+            kind: Kind::Joined,
+            id,
+            at: arrival,
+        };
+        let (lane, seq) = if far {
+            self.journal.append_patient(now, &event.id, joined)
+        } else {
+            self.journal.append(now, &event.id, joined)
+        };
         side.joined_at = now;
         side.joins.note(now);
-        let unheard = side.joins.unheard(self.identity.fleet.saturating_sub(1));
+        let peers = self.identity.fleet.saturating_sub(1);
+        let unheard = side.joins.unheard(peers, far);
         if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, id) {
             writer.call(&id, turn.until);
             if !self.is_alone() && policy.order != Order::Passthrough {
@@ -198,6 +214,15 @@ impl Room {
             standing,
             commit,
         })
+    }
+
+    /// Whether who joins now is called so late that the other nodes need not hear of it at once.
+    fn is_far(&self, now: Micros, event: &Event, policy: &Policy) -> bool {
+        let ahead = f64::from(policy.burst) + policy.rate * FAR.as_secs_f64();
+        let opens_late = policy.opens.is_some_and(|opens| opens > now.after(FAR));
+        let waits = policy.order != Order::Passthrough
+            && (policy.paused || opens_late || event.line.waiting() as f64 > ahead);
+        waits && !self.is_alone()
     }
 
     /// A turn in the join's own answer, when nobody waits and one was put aside for that.

@@ -17,6 +17,10 @@ use crate::model::{TicketId, TicketKey};
 /// visitors are told.
 const REPEATED_WITHIN: Duration = Duration::from_millis(300);
 
+/// How long a join takes from its node's memory into the feed, mostly; what comes later stands before
+/// nobody whose place was told lower.
+const FLUSHED_WITHIN: Duration = Duration::from_millis(100);
+
 /// A ticket that a token showed, as it was at that moment.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -236,9 +240,11 @@ impl Room {
         let Some(told) = found.told.filter(|told| *told > 0).map(u64::from) else {
             return rank;
         };
-        let on_its_way = !self.is_alone()
-            && found.state == State::Waiting
-            && now.since(found.time) < self.identity.lag_max;
+        let heard_all = || {
+            let lag = self.feed_lag(now) + FLUSHED_WITHIN;
+            now.since(found.time) >= lag.max(self.identity.lag_max)
+        };
+        let on_its_way = !self.is_alone() && found.state == State::Waiting && !heard_all();
         if on_its_way || self.serves_empty() {
             told
         } else {

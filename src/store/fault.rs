@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
+use crate::model::{Batch, Beat, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
 
 use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
 
@@ -27,6 +27,7 @@ pub enum Call {
     Rule,
     RestoreRulings,
     Erase,
+    Beat,
     Close,
 }
 
@@ -229,6 +230,10 @@ impl<S: Store> Store for Faulty<S> {
 
     fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()> {
         self.run(Call::Erase, move |store| store.erase(event, until))
+    }
+
+    fn beat(&self, beat: Beat) -> Answer<'_, Vec<Beat>> {
+        self.run(Call::Beat, |store| store.beat(beat))
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId, micros};
+use crate::model::{
+    Batch, Beat, Change, EventId, Micros, NodeId, Ruled, Ruling, Rulings, TicketId, micros,
+};
 
 use super::feed::Ring;
 use super::gate::Gate;
@@ -52,6 +54,7 @@ struct State {
     partitions: BTreeMap<u16, Partition>,
     gates: BTreeMap<EventId, Gate>,
     rulings: Rulings,
+    nodes: BTreeMap<NodeId, Beat>,
     /// Until when events were erased last.
     erased: BTreeMap<EventId, Micros>,
 }
@@ -279,6 +282,13 @@ impl Store for Memory {
             state.gates.remove(&event);
         }
         ready(())
+    }
+
+    fn beat(&self, beat: Beat) -> Answer<'_, Vec<Beat>> {
+        let mut state = self.state.lock();
+        let before = state.nodes.values().cloned().collect();
+        state.nodes.insert(beat.node, beat);
+        ready(before)
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -25,6 +25,18 @@ async fn operators_calls_do_not_exist_for_visitors() {
 }
 
 #[tokio::test]
+async fn the_nodes_of_the_fleet_are_told_with_those_that_are_missing() {
+    let site = Site::new().await;
+    let nodes = call(site.admin, &Request::get("/api/v1/admin/nodes"))
+        .await
+        .json();
+    assert_eq!((&nodes["node"], &nodes["size"]), (&json!(0), &json!(3)));
+    assert_eq!(nodes["missing"], json!([1, 2]));
+    let live = |n: usize| nodes["nodes"][n]["live"].as_bool();
+    assert_eq!([live(0), live(1)], [Some(true), Some(false)]);
+}
+
+#[tokio::test]
 async fn reading_is_open_on_loopback_and_changing_never_is() {
     let site = Site::new().await;
     for target in ["/metrics", "/api/v1/admin/health", "/api/v1/admin/stats"] {

@@ -11,9 +11,9 @@ use serde_json::Value;
 use tidegate::clock::{Clock, ManualTime};
 use tidegate::http::{self, Build, Drained, Face, ROUTES, Settings, Shared, serve};
 use tidegate::model::gate::{EnterRequest, Entry};
-use tidegate::model::{Change, EventId, Micros, Policy, Ruled, Rulings, TicketId};
+use tidegate::model::{Beat, Change, EventId, Micros, NodeId, Policy, Ruled, Rulings, TicketId};
 use tidegate::room::answer::Commit;
-use tidegate::room::effects::{Effect, Effects, StoreHealth, Unavailable};
+use tidegate::room::effects::{Effect, Effects, Nodes, StoreHealth, Unavailable};
 use tidegate::room::{self, Room};
 use tidegate::telemetry::metrics::Metrics;
 use tokio::sync::watch;
@@ -107,6 +107,24 @@ impl Effects for Desk {
 
     fn spread(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
+    }
+
+    fn nodes(&self) -> Arc<Nodes> {
+        let at = self.house.lock().now;
+        let beat = |node, age| Beat {
+            node: NodeId(node),
+            instance: u64::from(node),
+            version: "0.0.0".to_owned(),
+            listen: format!("192.0.2.{node}:8000"),
+            started: Micros(1),
+            at: Micros(at.0 - age),
+        };
+        Arc::new(Nodes {
+            own: NodeId(0),
+            size: 3,
+            beats: vec![beat(0, 0), beat(2, 16_000_000)],
+            number_taken: false,
+        })
     }
 
     fn health(&self) -> StoreHealth {

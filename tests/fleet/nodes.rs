@@ -95,6 +95,7 @@ impl Fleet {
             batch_records: 64,
             batch_bytes: 1 << 20,
             flush_interval: STEP,
+            patient_interval: 20 * STEP,
             tail_records: 100_000,
         };
         let now = Micros(self.now.0.saturating_add_signed(skew));

@@ -4,6 +4,7 @@
 
 mod agree;
 mod faults;
+mod joins;
 pub mod nodes;
 mod polls;
 mod rulings;

@@ -122,6 +122,36 @@ async fn an_event_forgotten_at_one_node_stays_forgotten() {
     everywhere(&fleet, &status(&fresh), false, |status, _| status == 200).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_of_one_number_are_told_and_a_restarted_one_is_welcome() {
+    let _alone = crate::sale::alone().await;
+    let mut fleet = Fleet::start(NODES, &settings()).await;
+    let nodes = "/api/v1/admin/nodes";
+    let complete = |_, answer: &serde_json::Value| {
+        answer["missing"] == serde_json::json!([]) && answer["number_taken"] == false
+    };
+    everywhere(&fleet, nodes, true, complete).await;
+    fleet.nodes[0].kill();
+    fleet.nodes[0].restart().await;
+    everywhere(&fleet, nodes, true, complete).await;
+    assert!(!fleet.output().contains("another live process"));
+    let second = fleet.another(1, &settings()).await;
+    for admin in [second.admin, fleet.nodes[1].admin] {
+        let mut looks = 0;
+        while call(admin, &Request::get(nodes)).await.json()["number_taken"] != true {
+            looks += 1;
+            assert!(looks < LOOKS_MAX, "not told:\n{}", second.output());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    for output in [second.output(), fleet.nodes[1].output()] {
+        assert!(output.contains("another live process has this node's number"));
+    }
+    // One is stopped; the other one is by itself again.
+    drop(second);
+    everywhere(&fleet, nodes, true, complete).await;
+}
+
 /// Tickets in the store's lines.
 fn lines(fleet: &Fleet) -> u64 {
     let count = |server: &crate::kit::cluster::Server| -> u64 {

@@ -69,6 +69,7 @@ impl House {
             batch_records: 1024,
             batch_bytes: 1 << 20,
             flush_interval: Duration::from_millis(10),
+            patient_interval: Duration::from_millis(200),
             tail_records: 0,
         };
         let journal = Arc::new(Journal::new(4, NodeId(0), 1, limits));

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tidegate::model::token::TicketKeys;
-use tidegate::model::{Batch, Gone, Kind, LegacyToken, Micros, NodeId};
-use tidegate::model::{Policy, Record, Ruling, TicketId};
+use tidegate::model::{
+    Batch, Gone, Kind, LegacyToken, Micros, NodeId, Policy, Record, Ruling, TicketId,
+};
 use tidegate::room::answer::{EnterRefusal, NotReady, Phase, TokenRefusal};
 
 use super::house::{House, START, event, policy};
@@ -178,7 +179,7 @@ fn a_restart_finds_them_and_a_forgotten_event_has_none() {
         .restore_live(fresh.now, &event("sale"), &[key(FIRST, 60_000_000)]);
     assert_eq!(fresh.place(FIRST), 1);
     let ruling = Ruling {
-        stamp: fresh.now,
+        stamp: fresh.room.stamp(fresh.now),
         forgotten: fresh.room.forgetting(fresh.now, &event("sale")),
         patch: None,
     };

@@ -202,3 +202,16 @@ fn seed() -> u64 {
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(SEED)
 }
+
+pub fn broken(run: &Run) -> Vec<(usize, usize)> {
+    let events = reading::read_all(run);
+    let all = events.iter().flatten();
+    let broken = all.filter(|r| {
+        r.turns.iter().any(|t| t.fate == reading::Fate::Broken)
+            || r.story
+                .seen
+                .iter()
+                .any(|s| matches!(s.what, What::Gone { .. }))
+    });
+    broken.map(|r| (r.story.event, r.story.visitor)).collect()
+}

@@ -176,10 +176,9 @@ impl Reading<'_> {
 
     /// Whether the turn seen last may not have reached every node when `seen` was asked for.
     fn is_unheard(&self, run: &Run, seen: &Seen) -> bool {
-        let lag = run.terms.lag;
         self.turns
             .last()
-            .is_some_and(|turn| seen.sent < turn.given.to.saturating_add(lag) && lag > 0)
+            .is_some_and(|turn| seen.sent < run.heard_by(turn.given.to) && run.terms.lag > 0)
     }
 
     /// Why a turn that was seen is gone, now that `seen` says "wait".

@@ -61,6 +61,8 @@ pub struct Seen {
     /// Sent before the advised `poll_after_ms` was over: such a poll may be answered with the very
     /// bytes of the one before, so it tells nothing about the moment it was sent.
     pub early: bool,
+    /// Which node answered, where that is known.
+    pub node: Option<usize>,
     pub what: What,
 }
 
@@ -180,6 +182,18 @@ pub struct Run {
 }
 
 impl Run {
+    /// When all nodes have surely heard of what one of them knew at `told`. Nodes hear of each other
+    /// through the store, so of what came while it was down they hear when it is back.
+    pub fn heard_by(&self, told: u64) -> u64 {
+        let by = told.saturating_add(self.terms.lag);
+        let stores = self
+            .outages
+            .iter()
+            .filter(|outage| matches!(outage.what, Down::Store { .. }) && outage.touches(told, by));
+        let back = stores.map(|outage| outage.ready.saturating_add(self.terms.lag));
+        back.fold(by, u64::max)
+    }
+
     /// Whether all that answers was down at some moment between `from` and `to`.
     pub fn down_between(&self, from: u64, to: u64) -> bool {
         let servers = self.outages.iter().filter(|o| o.what == Down::Server);

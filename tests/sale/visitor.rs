@@ -11,6 +11,7 @@ use tokio::time::{sleep, sleep_until};
 
 use super::plan::{Kind, Person, REFRESHES, SECOND, Terms, event_name};
 use super::story::{Call, End, Place, Seen, Story, What};
+use crate::kit::balancer::NODE;
 use crate::kit::client::{Answer, Exchange, Pool, Request};
 
 /// When the most patient visitor gives up, after the start of the run.
@@ -434,6 +435,8 @@ fn error_code(answer: &Answer) -> String {
 
 /// Puts an exchange into a visitor's words. What `good` does not know is gone, or odd.
 fn read(exchange: Exchange, call: Call, good: impl FnOnce(&Answer) -> Option<What>) -> Seen {
+    let answer = exchange.answer.as_ref().ok();
+    let node = answer.and_then(|answer| answer.header(NODE)?.parse().ok());
     let what = match exchange.answer {
         Err(error) => What::Failed {
             error: error.to_string(),
@@ -454,6 +457,7 @@ fn read(exchange: Exchange, call: Call, good: impl FnOnce(&Answer) -> Option<Wha
         sent,
         received,
         early: false,
+        node,
         what,
     }
 }

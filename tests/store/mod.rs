@@ -59,6 +59,21 @@ macro_rules! hold_to_the_contract {
     };
 }
 
+/// Of the stores that nodes share.
+mod shared {
+    macro_rules! of {
+        ($($store:ident),+) => {
+            $(mod $store {
+                cases! {
+                    crate::store::kit::$store;
+                    rulings: the_nodes_hear_of_each_other;
+                }
+            })+
+        };
+    }
+    of!(memory, redis_single, redis_cluster);
+}
+
 mod contract {
     hold_to_the_contract!(memory, embedded, redis_single, redis_cluster);
 }

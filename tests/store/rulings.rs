@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use tidegate::model::{Change, EventId, Gone, Kind, Micros, Ruling, Rulings};
+use tidegate::model::{Beat, Change, EventId, Gone, Kind, Micros, NodeId, Ruling, Rulings};
 use tidegate::store::Store;
 
 use super::kit::*;
@@ -125,6 +125,27 @@ pub async fn what_was_lost_of_the_rulings_is_restored(bench: Bench) {
         (event("f"), ruling(70, 60, Some("{}"))),
     ]);
     assert_eq!(reference.events, expected);
+}
+
+pub async fn the_nodes_hear_of_each_other(bench: Bench) {
+    let store = &*bench.store;
+    let beat = |node, instance| Beat {
+        node: NodeId(node),
+        instance,
+        version: "1".to_owned(),
+        listen: "here".to_owned(),
+        started: Micros(START),
+        at: Micros(START),
+    };
+    let heard = async |beat: Beat| {
+        let mut heard = store.beat(beat).await.unwrap();
+        heard.sort_by_key(|beat| beat.node);
+        heard
+    };
+    assert_eq!(heard(beat(1, 7)).await, []);
+    assert_eq!(heard(beat(0, 8)).await, [beat(1, 7)]);
+    assert_eq!(heard(beat(1, 9)).await, [beat(0, 8), beat(1, 7)]);
+    assert_eq!(heard(beat(0, 8)).await, [beat(0, 8), beat(1, 9)]);
 }
 
 pub async fn what_is_as_old_as_the_forgetting_is_erased(bench: Bench) {

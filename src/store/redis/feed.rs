@@ -49,17 +49,22 @@ impl Redis {
                 trimmed: after > end,
             });
         }
-        let mut feed = Feed::default();
-        for (at, entry) in entries.into_iter().enumerate() {
-            let entry = Entry::read(entry)?;
-            if at == 0 {
-                // Between the position and this entry there was another one.
-                feed.trimmed = entry.before > after;
-            }
-            feed.batches.push((entry.position, Arc::new(entry.batch)));
-        }
-        Ok(feed)
+        read(entries, after)
     }
+}
+
+/// The entries of a feed after a position.
+pub(super) fn read(entries: Vec<Value>, after: Position) -> Result<Feed, StoreError> {
+    let mut feed = Feed::default();
+    for (at, entry) in entries.into_iter().enumerate() {
+        let entry = Entry::read(entry)?;
+        if at == 0 {
+            // Between the position and this entry there was another one.
+            feed.trimmed = entry.before > after;
+        }
+        feed.batches.push((entry.position, Arc::new(entry.batch)));
+    }
+    Ok(feed)
 }
 
 /// One entry of a stream.

@@ -51,6 +51,11 @@ impl Keys {
         format!("{}:{{c}}:meta", self.prefix)
     }
 
+    /// What the nodes say of themselves.
+    pub fn nodes(&self) -> String {
+        format!("{}:{{c}}:nodes", self.prefix)
+    }
+
     /// What operators ruled, by event.
     pub fn rulings(&self) -> String {
         format!("{}:{{c}}:rulings", self.prefix)

@@ -12,6 +12,7 @@ mod keys;
 mod link;
 mod load;
 mod meta;
+mod nodes;
 mod open;
 mod reply;
 mod rulings;
@@ -27,7 +28,7 @@ use tokio::sync::OnceCell;
 
 use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
+use crate::model::{Batch, Beat, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
 use keys::Keys;
 use link::Link;
 use scripts::{Call, Scripts};
@@ -139,8 +140,14 @@ impl Store for Redis {
         Box::pin(self.do_follow(partition, after, limit))
     }
 
-    fn wait(&self, partition: u16, after: Position, patience: Duration) -> Answer<'_, bool> {
-        Box::pin(self.do_wait(partition, after, patience))
+    fn wait(
+        &self,
+        partition: u16,
+        after: Position,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, Feed> {
+        Box::pin(self.do_wait(partition, after, limit, patience))
     }
 
     fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk> {
@@ -181,6 +188,10 @@ impl Store for Redis {
 
     fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()> {
         Box::pin(self.do_erase(event, until))
+    }
+
+    fn beat(&self, beat: Beat) -> Answer<'_, Vec<Beat>> {
+        Box::pin(self.do_beat(beat))
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -10,9 +10,10 @@ use redis::{RedisResult, Value};
 
 use super::classify::classified;
 use super::link::{connect, connect_any};
+use super::reply::Reply;
 use super::settings::{Address, Settings};
 use super::{Redis, feed, keys};
-use crate::store::{Position, StoreError};
+use crate::store::{Feed, Position, StoreError};
 
 /// How often a server may send us on to another one.
 const REDIRECTIONS_MAX: u32 = 4;
@@ -27,15 +28,16 @@ impl Redis {
         &self,
         partition: u16,
         after: Position,
+        limit: usize,
         patience: Duration,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Feed, StoreError> {
         const DURING: &str = "wait for a feed";
         let keyring = self.keys.load_full();
         let feed = keys::feed(self.base(&keyring, partition, DURING)?);
         let mut read = redis::cmd("XREAD");
         // 0 would mean for ever.
         read.arg("COUNT")
-            .arg(1)
+            .arg(limit.max(1))
             .arg("BLOCK")
             .arg(patience.as_millis().max(1) as u64);
         read.arg("STREAMS").arg(feed).arg(feed::show(after));
@@ -45,7 +47,13 @@ impl Redis {
         let asked = ask(&settings, kept, &read, patience).await;
         let (answer, connection) = asked.map_err(|error| classified(DURING, error))?;
         self.waiters.0.lock().insert(partition, connection);
-        Ok(!matches!(answer, Value::Nil))
+        // One stream was asked for: its name, and its entries.
+        let reply = Reply(DURING);
+        let Some(stream) = reply.list(answer)?.pop() else {
+            return Ok(Feed::default());
+        };
+        let entries = reply.list(stream)?.pop().unwrap_or(Value::Nil);
+        feed::read(reply.list(entries)?, after)
     }
 }
 

@@ -185,6 +185,44 @@ fn blocking<T>(run: impl FnOnce() -> T) -> T {
 }
 
 fn debug(sold: &Sold) {
+    let events = crate::sale::broken(&sold.run);
+    for (event, visitor) in events {
+        let story = sold
+            .run
+            .stories
+            .iter()
+            .find(|s| s.event == event && s.visitor == visitor)
+            .unwrap();
+        let words: Vec<String> = story
+            .seen
+            .iter()
+            .map(|seen| {
+                let what = match &seen.what {
+                    What::Told(p) | What::Joined { place: p, .. } => {
+                        if p.ready {
+                            "READY".to_owned()
+                        } else {
+                            format!("{}", p.position)
+                        }
+                    }
+                    What::Granted { .. } => "GRANTED".to_owned(),
+                    What::NotReady { reason } => format!("not({reason})"),
+                    What::Odd { status, .. } => format!("odd{status}"),
+                    other => format!("{other:?}"),
+                };
+                format!(
+                    "{:.2}-{:.2}:{what}",
+                    seen.sent as f64 / 1e6,
+                    seen.received as f64 / 1e6
+                )
+            })
+            .collect();
+        println!(
+            "DEBUG broken {event}/{visitor} {:?}: {}",
+            story.kind,
+            words.join(" ")
+        );
+    }
     for event in 0..3 {
         let mut by = std::collections::BTreeMap::<u64, [u32; 2]>::new();
         for story in sold.run.stories.iter().filter(|s| s.event == event) {

@@ -58,7 +58,7 @@ fn fits(run: &Run, story: &Story, seen: &Seen) -> bool {
         (What::Told(_) | What::Failed { .. }, End::Left) => {
             let left = story.seen.last().map_or(seen.sent, |last| last.sent);
             let forgotten = run.outages.iter().any(|outage| outage.forgets(left));
-            forgotten || run.down_between(left, seen.received) || seen.sent < left + run.terms.lag
+            forgotten || run.down_between(left, seen.received) || seen.sent < run.heard_by(left)
         }
         (What::Told(place), End::Entered) => place.entered,
         // The entry counts, though what was given for it is lost.

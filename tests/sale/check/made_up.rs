@@ -40,6 +40,7 @@ impl Teller {
             sent,
             received: sent + TAKES,
             early: false,
+            node: None,
             what,
         });
         self

@@ -153,18 +153,22 @@ async fn who_waits_is_woken_and_holds_up_nobody() {
             let end = store.feed_end(partition).await.unwrap();
             let waiting = tokio::spawn({
                 let store = Arc::clone(&store);
-                async move { store.wait(partition, end, LONG).await.unwrap() }
+                async move { store.wait(partition, end, 9, LONG).await.unwrap() }
             });
             store
                 .append(partition, batch("e", vec![joined(1, 10)]))
                 .await
                 .unwrap();
-            assert!(waiting.await.unwrap());
+            let came = waiting.await.unwrap();
+            let written = store.follow(partition, end, 9).await.unwrap();
+            assert_eq!((came.batches, came.trimmed), (written.batches, false));
             // There is something already.
-            assert!(store.wait(partition, end, LONG).await.unwrap());
+            let came = store.wait(partition, end, 9, LONG).await.unwrap();
+            assert_eq!(came.batches.len(), 1);
             let end = store.feed_end(partition).await.unwrap();
-            let nothing = store.wait(partition, end, Duration::from_millis(1)).await;
-            assert!(!nothing.unwrap());
+            let moment = Duration::from_millis(1);
+            let nothing = store.wait(partition, end, 9, moment).await.unwrap();
+            assert!(nothing.batches.is_empty() && !nothing.trimmed);
         }
     }
 }
