@@ -77,8 +77,9 @@ fn in_query(query: &str) -> Option<Cow<'_, str>> {
         .map(unescape)
 }
 
-/// Percent-decodes. What is not UTF-8 afterwards becomes replacement characters: no token has one.
-fn unescape(text: &str) -> Cow<'_, str> {
+/// Percent-decodes. What is not UTF-8 afterwards becomes replacement characters: no token and no
+/// event id has one.
+pub(super) fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }

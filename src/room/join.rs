@@ -127,16 +127,11 @@ impl Room {
             line::Joined::New | line::Joined::Moved | line::Joined::Known => {}
             line::Joined::Gone { .. } | line::Joined::Full => return Err(full("the line")),
         }
-        let far = self.is_far(now, event, &policy);
-        let joined = Record {
-            kind: Kind::Joined,
-            id,
-            at: arrival,
-        };
+        let far = self.is_far(now, &policy, event.line.waiting());
         let (lane, seq) = if far {
-            self.journal.append_patient(now, &event.id, joined)
+            self.record_patiently(now, event, Kind::Joined, id, arrival)
         } else {
-            self.journal.append(now, &event.id, joined)
+            self.record(now, event, Kind::Joined, id, arrival)
         };
         side.joined_at = now;
         side.joins.note(now);
@@ -216,12 +211,13 @@ impl Room {
         })
     }
 
-    /// Whether who joins now is called so late that the other nodes need not hear of it at once.
-    fn is_far(&self, now: Micros, event: &Event, policy: &Policy) -> bool {
-        let ahead = f64::from(policy.burst) + policy.rate * FAR.as_secs_f64();
+    /// Whether a place with so many before it is so far from its turn that the other nodes need not
+    /// hear at once what becomes of it.
+    pub(super) fn is_far(&self, now: Micros, policy: &Policy, before: u64) -> bool {
+        let soon = f64::from(policy.burst) + policy.rate * FAR.as_secs_f64();
         let opens_late = policy.opens.is_some_and(|opens| opens > now.after(FAR));
         let waits = policy.order != Order::Passthrough
-            && (policy.paused || opens_late || event.line.waiting() as f64 > ahead);
+            && (policy.paused || opens_late || before as f64 > soon);
         waits && !self.is_alone()
     }
 
@@ -274,6 +270,22 @@ impl Room {
         at: Micros,
     ) -> (u16, u64) {
         self.journal.append(now, &event.id, Record { kind, id, at })
+    }
+
+    /// Appends a record that waits for company: nobody is in a hurry to hear of it.
+    pub(super) fn record_patiently(
+        &self,
+        now: Micros,
+        event: &Event,
+        kind: Kind,
+        id: TicketId,
+        at: Micros,
+    ) -> (u16, u64) {
+        let record = Record { kind, id, at };
+        if self.is_alone() {
+            return self.journal.append(now, &event.id, record);
+        }
+        self.journal.append_patient(now, &event.id, record)
     }
 
     /// What a join's answer tells of the place, for the token to hold us to; nothing before a draw.

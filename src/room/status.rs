@@ -260,7 +260,7 @@ impl Room {
             && now.since(found.published) >= every
             && found.event.line.claim_sighting(&found.id, now, every)
         {
-            self.record(
+            self.record_patiently(
                 now,
                 &found.event,
                 Kind::Seen,

@@ -156,7 +156,9 @@ pub async fn drive_to_the_end(
         sale.entered.send_replace(usize::MAX);
         stories
     };
+    let late = tokio::spawn(lateness(stopwatch));
     let (stories, outages) = tokio::join!(visits, trouble(&sale));
+    late.abort();
     let sold = stopwatch.us();
     let stories = look_back_all(&sale, stories).await;
     let run = Run {
@@ -166,6 +168,23 @@ pub async fn drive_to_the_end(
     };
     let connections = sale.pool.opened.load(Ordering::Relaxed);
     report(name, seed, sold, connections, run)
+}
+
+/// Says each time it is later than ever: how late timers are here, as a hint to how busy the machine
+/// is with something else.
+async fn lateness(stopwatch: Stopwatch) {
+    const EVERY: u64 = plan::SECOND / 20;
+    const TOLD: u64 = plan::SECOND / 4;
+    let (mut due, mut worst) = (stopwatch.us(), TOLD);
+    loop {
+        due = due.max(stopwatch.us()) + EVERY;
+        tokio::time::sleep_until(stopwatch.at(due)).await;
+        let late = stopwatch.us() - due;
+        if late > worst {
+            worst = late;
+            println!("at {} ms a timer was {} ms late", due / 1_000, late / 1_000);
+        }
+    }
 }
 
 async fn look_back_all(sale: &Arc<Sale>, stories: Vec<Story>) -> Vec<Story> {

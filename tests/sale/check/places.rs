@@ -71,10 +71,13 @@ struct Shown {
     node: Option<usize>,
 }
 
-/// The places a visitor was told.
+/// The places a visitor was told. A join that was repeated elsewhere before it was heard of gives a
+/// token of its own, and what was told with a token that is thrown away binds nobody.
 fn shown(story: &Story) -> Vec<Shown> {
+    let kept = story.token();
     let place = |what: &What| match what {
-        What::Joined { place, .. } | What::Told(place) => Some(*place),
+        What::Joined { token, place } => (Some(token.as_str()) == kept).then_some(*place),
+        What::Told(place) => Some(*place),
         _ => None,
     };
     story
