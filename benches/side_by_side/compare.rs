@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::confirm;
 use super::crowd::Crowd;
 use super::figures::{Cell, Half, Limit, Size};
 use super::kit::cluster::Server as Redis;
@@ -174,6 +175,17 @@ impl<'a> Compared<'a> {
             }
         });
         (limits.collect(), turns.clone())
+    }
+
+    /// Whether another load generator finds the same.
+    pub fn confirmed(&self) -> Option<f64> {
+        // `wrk` asks for something shorter: so does ours.
+        let short: Request<'_> = Box::new(|_, out: &mut Vec<u8>| {
+            let host = self.bare.address;
+            out.extend_from_slice(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        });
+        let polls = (short, Box::new(|_: u64, _: &mut Vec<u8>| {}) as Request<'_>);
+        confirm::by_wrk(self.stage, &self.contestant(BARE, &polls))
     }
 
     /// Open loop, from a thousand polls a second on.

@@ -20,6 +20,8 @@ pub struct Figures {
     /// Of Tidegate.
     pub redis_commands_per_poll: f64,
     pub bytes_per_visitor: f64,
+    /// What our load generator finds over what `wrk` does, where that is installed.
+    pub generator_vs_wrk: Option<f64>,
     /// At the limit, closed loop.
     pub limit: Vec<Limit>,
     /// The status path over the bare server, by how many wait.

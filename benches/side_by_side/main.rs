@@ -13,6 +13,7 @@ mod answer;
 mod around;
 mod bare;
 mod compare;
+mod confirm;
 mod crowd;
 mod figures;
 #[allow(dead_code, reason = "what the tests use of it is more")]
@@ -72,6 +73,7 @@ fn run(stage: &Stage, machine: Machine) -> Figures {
     };
     let vs = |name: &str| of(name).tidegate_vs_it.unwrap_or(f64::NAN);
     let here = compare::sized(plan.visitors, &turns[1], &turns[0], held);
+    let generator_vs_wrk = compared.confirmed();
     let half = compared.half(of(TIDEGATE).polls_per_sec);
     let paces = compared.paces();
     drop(compared);
@@ -98,6 +100,7 @@ fn run(stage: &Stage, machine: Machine) -> Figures {
         status_vs_keys: vs(KEYS),
         redis_commands_per_poll: of(TIDEGATE).redis_commands_per_poll,
         bytes_per_visitor,
+        generator_vs_wrk,
         sizes,
         paces,
         half,

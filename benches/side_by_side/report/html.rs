@@ -37,17 +37,18 @@ pub fn page(figures: &Figures) -> String {
          Tidegate answers</p>\n<div class=\"cards\">"
     );
     for ratio in ratios(figures) {
-        let shown = match ratio.value {
-            value if value < 1.5 => format!("{:.0} %", value * 100.0),
-            value => format!("{value:.1} ×"),
+        let share = |value: f64| match ratio.wanted {
+            ..1.0 => format!("{:.0} %", value * 100.0),
+            _ => format!("{value:.1} ×"),
         };
+        let shown = share(ratio.value);
         let what = ratio.what.trim_start_matches("times ");
         // Writing to a string does not fail.
         let _ = write!(
             page,
-            "<div class=\"card\"><b>{shown}</b><span>{} (wanted: {})</span></div>",
+            "<div class=\"card\"><b>{shown}</b><span>{} (the goal: {})</span></div>",
             escape(what),
-            ratio.wanted
+            share(ratio.wanted)
         );
     }
     let _ = write!(

@@ -2,9 +2,11 @@
 
 use plotters::prelude::*;
 
-use crate::compare::{BARE, BEST, INDEX, KEYS, POOLED, TIDEGATE};
+use crate::compare::{BEST, INDEX, KEYS, POOLED, TIDEGATE};
 use crate::figures::{Cell, Figures};
 
+/// Less is not told apart on a logarithmic axis.
+const LEAST: f64 = 0.1;
 const SIZE: (u32, u32) = (640, 400);
 const INK: RGBColor = RGBColor(27, 36, 48);
 const SOFT: RGBColor = RGBColor(221, 227, 233);
@@ -119,69 +121,76 @@ fn bars(
     Ok(svg)
 }
 
-/// A line for each design over the paces, both axes logarithmic.
+/// A line for each design over the paces; what is measured, on a logarithmic axis.
 fn over_pace(figures: &Figures, title: &str, of: fn(&Cell) -> f64) -> Result<String, Failed> {
     let cells = &figures.paces;
+    let shown: Vec<_> = [TIDEGATE, BEST, INDEX, POOLED, KEYS]
+        .into_iter()
+        .filter(|design| cells.iter().any(|cell| cell.design == *design))
+        .collect();
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
-        let values = || cells.iter().map(|cell| of(cell).max(0.1));
-        let (low, high) = (
-            values().fold(f64::MAX, f64::min),
-            values().fold(0.0, f64::max),
-        );
-        let paces = || cells.iter().map(|cell| cell.asked_per_sec);
-        let (first, last) = (
-            paces().fold(f64::MAX, f64::min),
-            paces().fold(0.0, f64::max),
-        );
+        let (top, area) = area.split_vertically(70);
+        legend(&top, title, &shown)?;
+        let values = || cells.iter().map(|cell| of(cell).max(LEAST));
+        let low = values().fold(f64::MAX, f64::min) / 1.5;
+        let high = values().fold(0.0, f64::max) * 1.5;
+        let most = cells
+            .iter()
+            .map(|cell| cell.asked_per_sec)
+            .fold(0.0, f64::max);
         let mut chart = ChartBuilder::on(&area)
-            .caption(title, ("sans-serif", 17).into_font().color(&INK))
             .margin(10)
             .x_label_area_size(30)
             .y_label_area_size(55)
-            .build_cartesian_2d(
-                (first..last * 1.05).log_scale(),
-                (low / 1.5..high * 1.5).log_scale(),
-            )?;
+            .build_cartesian_2d(0.0..most * 1.05, (low..high).log_scale())?;
         chart
             .configure_mesh()
             .light_line_style(WHITE)
             .bold_line_style(SOFT)
             .axis_style(INK)
             .label_style(("sans-serif", 13).into_font().color(&INK))
+            .x_labels(7)
+            .y_labels(5)
             .x_label_formatter(&|x| super::tables::count(*x))
+            .y_label_formatter(&|y| format!("{y}"))
             .draw()?;
-        for design in [TIDEGATE, BEST, INDEX, POOLED, KEYS, BARE] {
+        for design in shown {
             let points = cells.iter().filter(|cell| cell.design == design);
             let points: Vec<_> = points
-                .map(|cell| (cell.asked_per_sec, of(cell).max(0.1)))
+                .map(|cell| (cell.asked_per_sec, of(cell).max(LEAST)))
                 .collect();
-            if points.is_empty() {
-                continue;
-            }
             let color = color(design);
             chart.draw_series(
                 points
                     .iter()
                     .map(|point| Circle::new(*point, 3, color.filled())),
             )?;
-            chart
-                .draw_series(LineSeries::new(points, color.stroke_width(2)))?
-                .label(design)
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3))
-                });
+            chart.draw_series(LineSeries::new(points, color.stroke_width(2)))?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.85))
-            .border_style(SOFT)
-            .label_font(("sans-serif", 13).into_font().color(&INK))
-            .draw()?;
         area.present()?;
     }
     Ok(svg)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+/// The title, and which color is whose.
+fn legend(area: &Area<'_>, title: &str, designs: &[&'static str]) -> Result<(), Failed> {
+    area.draw(&Text::new(
+        title.to_owned(),
+        (8, 12),
+        ("sans-serif", 17).into_font().color(&INK),
+    ))?;
+    let font = ("sans-serif", 13).into_font().color(&INK);
+    let mut x = 8;
+    for design in designs {
+        let mark = [(x, 46), (x + 12, 56)];
+        area.draw(&Rectangle::new(mark, color(design).filled()))?;
+        area.draw(&Text::new(*design, (x + 16, 44), font.clone()))?;
+        x += 30 + 7 * design.len() as i32;
+    }
+    Ok(())
 }

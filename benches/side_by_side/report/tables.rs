@@ -71,7 +71,7 @@ pub fn how(figures: &Figures) -> String {
          (A B C A B C …), {} rounds of {} s; figures are medians, ratios are taken within each \
          round. {} visitors wait, and each polls with a token of their own. Processes that wanted \
          a core when it began: {} (well under 1 on a quiet machine; else trust the processor time, \
-         not the clock).",
+         not the clock). {}",
         machine.processor,
         machine.cores,
         machine.memory_gib,
@@ -83,6 +83,11 @@ pub fn how(figures: &Figures) -> String {
         figures.turn_sec,
         count(figures.visitors as f64),
         machine.load_at_start,
+        figures
+            .generator_vs_wrk
+            .map_or_else(String::new, |ratio| format!(
+                "The load generator finds {ratio:.2} of what `wrk` finds."
+            )),
     )
 }
 
