@@ -7,11 +7,14 @@
 
 mod apart;
 mod api;
+mod doctor;
 mod fleet;
 mod kit;
+mod legacy;
 mod live;
 mod process;
 mod room;
 mod sale;
+mod start;
 mod store;
 mod tidy;

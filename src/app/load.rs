@@ -11,7 +11,7 @@ use crate::journal::follow::Follower;
 use crate::journal::health::Health;
 use crate::model::{EventId, Gone, Kind, Micros, Record, TicketId, TicketKey};
 use crate::room::Room;
-use crate::store::{Chunk, Position, Store, StoreError, Stored};
+use crate::store::{Chunk, Meta, Position, Store, StoreError, Stored};
 
 /// Tickets of one piece.
 const CHUNK: usize = 65_536;
@@ -19,8 +19,10 @@ const CHUNK: usize = 65_536;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// What was taken over.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
+    /// The store's fixed facts.
+    pub meta: Meta,
     /// Where each partition's feed ended before it was loaded, and when: following from there
     /// misses nothing.
     pub ends: Vec<(Micros, Position)>,
@@ -42,11 +44,12 @@ struct Tickets {
     removed: Vec<(TicketId, Micros, Gone)>,
 }
 
-/// Loads policies, tickets and gates into an empty room: partitions are read side by side, each
-/// event's line is built once, in order.
+/// Loads policies, tickets and gates into a room: partitions are read side by side, each event's
+/// line is built once, in order. A room that serves already has them merged into what it holds.
 ///
 /// # Errors
-/// The store does not answer.
+/// The store does not answer; or [`crate::store::Retry::Never`] when it is not one that this room
+/// can be a part of.
 pub async fn load(
     room: &Arc<Room>,
     store: &Arc<dyn Store>,
@@ -54,8 +57,25 @@ pub async fn load(
 ) -> Result<Loaded, StoreError> {
     let now = || Micros(clock.now_micros());
     let started = now();
-    let partitions = store.meta(room.journal().partitions()).await?.partitions;
-    let mut loaded = Loaded::default();
+    let expected = room.journal().partitions();
+    let meta = store.meta(expected).await?;
+    let partitions = meta.partitions;
+    if partitions != expected {
+        let message = format!(
+            "the store has {partitions} partitions, and this node serves with {expected} since it \
+             started without it: start the node again while the store answers"
+        );
+        return Err(StoreError::never("load", message));
+    }
+    let mut loaded = Loaded {
+        meta,
+        ends: Vec::new(),
+        live: 0,
+        removed: 0,
+        gates: 0,
+        revision: 0,
+        void: Vec::new(),
+    };
     for partition in 0..partitions {
         loaded.ends.push((now(), store.feed_end(partition).await?));
     }
@@ -103,8 +123,12 @@ pub async fn load(
         }
         loaded.live += live.len();
         loaded.removed += removed.len();
-        room.restore_removed(now(), &event, &removed);
-        room.restore_live(now(), &event, &live);
+        if room.is_serving() {
+            merge(room, now(), &event, &removed, live);
+        } else {
+            room.restore_removed(now(), &event, &removed);
+            room.restore_live(now(), &event, &live);
+        }
     }
     for gate in store.gates().await? {
         loaded.gates += 1;
@@ -119,6 +143,28 @@ pub async fn load(
     } = loaded;
     tracing::info!(live, removed, gates, millis, "loaded");
     Ok(loaded)
+}
+
+/// Merges an event's tickets into a line in service, in the order in which they go cheaply.
+fn merge(
+    room: &Room,
+    now: Micros,
+    event: &EventId,
+    removed: &[(TicketId, Micros, Gone)],
+    mut live: Vec<TicketKey>,
+) {
+    live.sort_unstable();
+    let removed = removed.iter().map(|&(id, at, why)| Record {
+        kind: why.kind(),
+        id,
+        at,
+    });
+    let live = live.into_iter().map(|key| Record {
+        kind: Kind::Joined,
+        id: key.id,
+        at: key.arrival,
+    });
+    room.reload(now, event, &removed.chain(live).collect::<Vec<_>>());
 }
 
 /// What follows the other nodes' feeds into the room.

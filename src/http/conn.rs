@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::Shared;
-use super::io::Io;
+use super::io::{Io, Source};
 use super::refusal::Unparsable;
-use super::server::Face;
+use super::server::{Answers, Face};
 use super::service::Service;
 use super::sweep::{Registry, Seat};
 use super::wire::{Phase, Pokes, Wire};
@@ -30,6 +30,7 @@ type Served = http1::Connection<TokioIo<Io>, Service>;
 pub(super) struct Listener {
     pub shared: Arc<Shared>,
     pub face: Face,
+    pub answers: Answers,
     pub builder: http1::Builder,
     pub registry: Arc<Registry>,
 }
@@ -54,8 +55,11 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub fn new(stream: TcpStream, registry: &Arc<Registry>) -> Self {
-        let (read, write) = stream.into_split();
+    pub fn new(
+        read: impl Source + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        registry: &Arc<Registry>,
+    ) -> Self {
         let wire = Arc::new(Wire::new(write));
         Self {
             io: Io::new(read, Arc::clone(&wire)),
@@ -76,8 +80,7 @@ pub(super) async fn run(conn: Conn, listener: Arc<Listener>) {
     let _open = metrics.connections.hold();
     while rest(&mut io, &wire, metrics).await {
         let service = Service {
-            shared: Arc::clone(&listener.shared),
-            face: listener.face,
+            listener: Arc::clone(&listener),
             wire: Arc::clone(&wire),
         };
         // Boxed, so that a parked connection is small.

@@ -13,9 +13,25 @@ use tokio::net::tcp::OwnedReadHalf;
 use super::refusal::Unparsable;
 use super::wire::{Phase, Wire};
 
-#[derive(Debug)]
+/// What a connection reads from: a socket, or bytes in memory.
+pub trait Source: AsyncRead + Send + Unpin {
+    /// Waits until there is something to read, or the end, and reads nothing. May look with `byte`.
+    ///
+    /// # Errors
+    /// The source is broken.
+    fn poll_readable(&mut self, cx: &mut Context<'_>, byte: &mut [u8; 1]) -> Poll<io::Result<()>>;
+}
+
+impl Source for OwnedReadHalf {
+    /// A look at the socket and not at what tokio knows of it: tokio takes a new socket for
+    /// readable until it has been read from.
+    fn poll_readable(&mut self, cx: &mut Context<'_>, byte: &mut [u8; 1]) -> Poll<io::Result<()>> {
+        self.poll_peek(cx, &mut ReadBuf::new(byte)).map_ok(drop)
+    }
+}
+
 pub(super) struct Io {
-    read: OwnedReadHalf,
+    read: Box<dyn Source>,
     wire: Arc<Wire>,
     /// Bytes that an earlier hyper connection had read and not used.
     pub unread: Bytes,
@@ -26,9 +42,9 @@ pub(super) struct Io {
 }
 
 impl Io {
-    pub fn new(read: OwnedReadHalf, wire: Arc<Wire>) -> Self {
+    pub fn new(read: impl Source + 'static, wire: Arc<Wire>) -> Self {
         Self {
-            read,
+            read: Box::new(read),
             wire,
             unread: Bytes::new(),
             line_ended: true,
@@ -36,25 +52,21 @@ impl Io {
         }
     }
 
-    /// Waits until there is something to read, without a buffer. A look at the socket and not at
-    /// what tokio knows of it: tokio takes a new socket for readable until it has been read from.
+    /// Waits until there is something to read, without a buffer.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.unread.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let mut byte = [0];
-        self.read
-            .poll_peek(cx, &mut ReadBuf::new(&mut byte))
-            .map_ok(drop)
+        self.read.poll_readable(cx, &mut [0])
     }
 
     fn note(&mut self, got: &[u8]) {
         match self.wire.phase() {
             Phase::Idle => {
                 self.wire.enter(Phase::Head);
-                self.line_ended = got.contains(&b'\n');
+                self.line_ended = has_line_end(got);
             }
-            Phase::Head => self.line_ended = self.line_ended || got.contains(&b'\n'),
+            Phase::Head => self.line_ended = self.line_ended || has_line_end(got),
             Phase::Request | Phase::Answer | Phase::Closing => {}
         }
     }
@@ -114,6 +126,11 @@ impl AsyncWrite for Io {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wire.poll_shutdown(cx)
     }
+}
+
+/// Whether a line ends in `got`. Nearly every head comes whole and ends with a line: one look.
+fn has_line_end(got: &[u8]) -> bool {
+    got.last() == Some(&b'\n') || got.contains(&b'\n')
 }
 
 /// Where a refusal made by hyper itself starts, and its status. hyper writes it last, with an

@@ -87,6 +87,18 @@ impl Health {
         }
     }
 
+    /// Leaves the store alone until it is [`Health::found`].
+    pub fn leave_alone(&self) {
+        *self.circuit.lock() = Circuit::Open {
+            until: Micros(u64::MAX),
+        };
+    }
+
+    /// The store was found to answer, by whoever looked for it.
+    pub fn found(&self) {
+        *self.circuit.lock() = Circuit::default();
+    }
+
     /// A call was answered.
     pub fn answered(&self) {
         let mut circuit = self.circuit.lock();
@@ -137,6 +149,9 @@ impl Health {
         match (before, after) {
             (Circuit::Closed { failures, .. }, Circuit::Open { .. }) => {
                 tracing::error!(%error, failures, "the store is down, leaving it alone");
+            }
+            (Circuit::HalfOpen { .. }, Circuit::Open { .. }) => {
+                tracing::warn!(%error, "the store is still down, leaving it alone again");
             }
             (Circuit::Closed { failures: 0, .. }, _) if self.is_worth_telling(now) => {
                 tracing::warn!(%error, "a store call failed");
@@ -225,5 +240,16 @@ mod tests {
             health.answered();
         }
         assert_eq!(health.verdict(Duration::ZERO, Duration::ZERO), Verdict::Up);
+    }
+
+    #[test]
+    fn a_store_that_is_left_alone_stays_so_until_it_is_found() {
+        let health = Health::default();
+        health.leave_alone();
+        health.answered();
+        health.failed(Micros(1), &"away");
+        assert!(health.alone_until(Micros(u64::MAX - 1)).is_some());
+        health.found();
+        assert!(health.alone_until(Micros(0)).is_none());
     }
 }

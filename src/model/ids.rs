@@ -153,6 +153,11 @@ impl fmt::Debug for TicketId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u16);
 
+impl NodeId {
+    /// No node: who writes from outside the fleet, such as an import, and what no node has signed.
+    pub const OUTSIDE: Self = Self(u16::MAX);
+}
+
 /// Ids travel as one MessagePack `bin`, 18 bytes, instead of an array of 16 numbers.
 mod id_bytes {
     use serde::de::{Error, Visitor};

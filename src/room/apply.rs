@@ -43,6 +43,10 @@ impl Room {
     /// Applies a batch from a feed; answers whether it was news. What this life of this node wrote
     /// is not; what an earlier life wrote is applied like anybody's.
     pub fn apply(&self, now: Micros, batch: &Batch) -> bool {
+        if self.is_alone() && batch.node != NodeId::OUTSIDE {
+            // What this node did, and what gates answered it.
+            return false;
+        }
         let origin = if batch.epoch == GATE_EPOCH {
             Origin::Gate { version: batch.seq }
         } else {
@@ -93,6 +97,8 @@ impl Room {
             if side.retired {
                 continue;
             }
+            self.events
+                .note_moved(&event, records.iter().map(|record| record.id));
             self.merge_joins(now, &event, &mut writer, &mut side, records);
             let mut called = 0;
             for record in records {
@@ -148,6 +154,7 @@ impl Room {
         side: &mut Side,
         key: &TicketKey,
     ) {
+        side.rewind(key);
         if let Some(word) = side.early.take(&key.id) {
             // Times in kept words are on our clock already.
             self.merge_turn(now, event, writer, side, &word);
@@ -217,6 +224,12 @@ impl Room {
         {
             side.leaving.cancel(&record.id);
             writer.set_leaving(&record.id, false);
+            if let Some(view) = event.line.find(&record.id) {
+                side.rewind(&TicketKey {
+                    arrival: view.time,
+                    id: record.id,
+                });
+            }
         }
     }
 
@@ -235,11 +248,8 @@ impl Room {
         // To a tenth of a second: a poll here in the same one counts as after the goodbye.
         let (polled, told) = event.line.sightings(&id).unwrap_or_default();
         let tick = Duration::from_millis(100);
-        if told > at {
-            return;
-        }
-        if polled > told && polled.after(tick) > at {
-            // Only this node knows: whoever took the beacon has to.
+        if told > at || polled > told && polled.after(tick) > at {
+            // Perhaps only this node knows: whoever took the beacon has to.
             if event.line.claim_sighting(&id, now, Duration::ZERO) {
                 self.record(now, event, Kind::Seen, id, self.clock.tick(now));
             }

@@ -65,7 +65,7 @@ impl Event {
     }
 
     /// Whether turns are given at `now`, as far as the policy goes.
-    pub(super) fn is_open(policy: &Policy, now: Micros) -> bool {
+    pub fn is_open(policy: &Policy, now: Micros) -> bool {
         policy.opens.is_none_or(|opens| now >= opens) && !Self::is_closed(policy, now)
     }
 

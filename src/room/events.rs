@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::event::Event;
 use super::{Room, join};
-use crate::model::{EventId, Micros, Policy};
+use crate::model::{EventId, Micros, Policy, TicketId};
 
 type Map = AHashMap<EventId, Arc<Event>>;
 
@@ -22,6 +22,8 @@ pub(super) struct Events {
     making: Mutex<AHashMap<EventId, Micros>>,
     count: AtomicUsize,
     max: usize,
+    /// Those that may hold tickets moved over from another gateway, whose tokens name no event.
+    moved: ArcSwap<Vec<Arc<Event>>>,
 }
 
 impl Events {
@@ -31,6 +33,7 @@ impl Events {
             making: Mutex::default(),
             count: AtomicUsize::new(0),
             max,
+            moved: ArcSwap::default(),
         }
     }
 
@@ -79,7 +82,29 @@ impl Events {
         let removed = map.remove(id)?;
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.map.store(Arc::new(map));
+        let mut moved = Vec::clone(&self.moved.load());
+        moved.retain(|event| event.id != *id);
+        self.moved.store(Arc::new(moved));
         Some(removed)
+    }
+
+    /// Notes which events to look in for legacy tokens: this one, if one of these ids may be theirs.
+    pub fn note_moved(&self, event: &Arc<Event>, mut ids: impl Iterator<Item = TicketId>) {
+        let known = || self.moved.load().iter().any(|known| known.id == event.id);
+        if !ids.any(|id| id.may_be_legacy()) || known() {
+            return;
+        }
+        let _making = self.making.lock();
+        if !known() {
+            let mut moved = Vec::clone(&self.moved.load());
+            moved.push(Arc::clone(event));
+            self.moved.store(Arc::new(moved));
+        }
+    }
+
+    /// The events to look in for legacy tokens.
+    pub fn moved(&self) -> arc_swap::Guard<Arc<Vec<Arc<Event>>>> {
+        self.moved.load()
     }
 
     /// Until when the event was last forgotten on an operator's word.

@@ -12,8 +12,10 @@ use super::status::Found;
 use super::{Room, line};
 use crate::model::gate::Turn;
 use crate::model::token::Claims;
-use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId};
+use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
+/// A view that is older than this misses more than the joins that are on their way.
+const HEARD_WITHIN: Duration = Duration::from_millis(300);
 /// Whose turn is further away than this is in no hurry.
 const FAR: Duration = Duration::from_secs(2);
 /// When it is worth trying again after something was full.
@@ -134,10 +136,14 @@ impl Room {
             self.record(now, event, Kind::Joined, id, arrival)
         };
         side.joined_at = now;
-        side.joins.note(now);
+        side.joins.note(now, self.feed_lag(now) <= HEARD_WITHIN);
         let peers = self.identity.fleet.saturating_sub(1);
         let unheard = side.joins.unheard(peers, far);
-        if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, id) {
+        let ticket = TicketKey { arrival, id };
+        if key.is_some() {
+            side.shares.joined_with_key(now, &ticket);
+        }
+        if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, ticket) {
             writer.call(&id, turn.until);
             if !self.is_alone() && policy.order != Order::Passthrough {
                 // The other nodes hear of the turn together with the ticket.
@@ -190,12 +196,11 @@ impl Room {
     }
 
     /// The place that a repeated join has already: also after entering, so that a lost answer costs
-    /// nobody anything. `None` when it was left or expired: joining again is a new place then.
+    /// nobody anything; a visit as a poll is. `None` when it was left or expired: joining again is a
+    /// new place then.
     fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId, key: u64) -> Option<Joined> {
-        let mut found = Found::of(Arc::clone(event), &id, None, now)?;
-        if matches!(found.state, State::Left | State::Expired) {
-            return None;
-        }
+        let found = Found::of(Arc::clone(event), &id, None, now)?;
+        let mut found = self.visited(now, found).ok()?;
         found.told = self.recent.told(key);
         let standing = self.standing(now, &found);
         let told = found
@@ -229,14 +234,17 @@ impl Room {
         event: &Event,
         policy: &Policy,
         side: &mut Side,
-        id: TicketId,
+        ticket: TicketKey,
     ) -> Option<Turn> {
+        let id = ticket.id;
         let until = now.after(policy.ready_ttl);
-        if policy.order == Order::Passthrough {
+        if policy.order == Order::Passthrough && !self.serves_empty() {
             return Some(Turn { id, until });
         }
+        let kept = self.is_kept(side, &ticket);
         let gate = &mut side.gate;
         let free = gate.lease > 0
+            && !kept
             && now < gate.lease_until
             && !policy.paused
             && self.is_fresh(now)
@@ -296,6 +304,10 @@ impl Room {
         now: Micros,
         standing: &super::answer::Standing,
     ) -> Option<u32> {
+        if self.serves_empty() {
+            // Those ahead are in the store: what is told here must not bind later.
+            return None;
+        }
         if self.is_alone() {
             // Nothing is on its way from anywhere, and a replay is the same token to the letter.
             return None;

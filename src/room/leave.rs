@@ -33,7 +33,8 @@ impl Room {
         let mut writer = event.line.write();
         let mut side = event.side.lock();
         let known = event.line.find(&claims.id);
-        if known.as_ref().is_some_and(|view| view.state.is_gone()) {
+        let is_over = |view: &View| view.state.is_gone() && claims.arrival <= view.time;
+        if known.as_ref().is_some_and(is_over) {
             return;
         }
         let key = TicketKey {
@@ -46,17 +47,14 @@ impl Room {
     /// Marks the ticket as leaving; a poll within the grace undoes it. Answers the grace.
     pub fn leave_softly(&self, now: Micros, token: &str) -> Duration {
         let mut buffer = token::buffer();
-        let known = self
-            .ticket_keys
-            .verify(token, &mut buffer)
-            .and_then(|claims| {
-                let event = self.event(claims.event)?;
-                event
-                    .line
-                    .find(&claims.id)
-                    .filter(|view| !view.state.is_gone())?;
-                Some((event, claims.id))
-            });
+        let known = self.claims(token, &mut buffer).and_then(|claims| {
+            let event = self.event(claims.event)?;
+            event
+                .line
+                .find(&claims.id)
+                .filter(|view| !view.state.is_gone())?;
+            Some((event, claims.id))
+        });
         let Some((event, id)) = known else {
             return self.settings.load().defaults.leave_grace;
         };

@@ -32,6 +32,8 @@ impl Room {
             self.clock.observe(newest, now, self.identity.skew_max);
         }
         event.line.write().join_many(tickets, now);
+        self.events
+            .note_moved(&event, tickets.iter().map(|key| key.id));
         self.schedule.at(now, &event);
     }
 
@@ -53,6 +55,8 @@ impl Room {
         let Ok(event) = self.event_or_make(now, event, true) else {
             return;
         };
+        self.events
+            .note_moved(&event, removed.clone().map(|(id, ..)| *id));
         let mut writer = event.line.write();
         for (id, at, why) in removed {
             self.clock.observe(*at, now, self.identity.skew_max);

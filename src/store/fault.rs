@@ -186,6 +186,10 @@ impl<S: Store> Store for Faulty<S> {
         self.store.generation()
     }
 
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
     fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk> {
         self.run(Call::Load, move |store| store.load(partition, from, limit))
     }

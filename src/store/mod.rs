@@ -218,6 +218,11 @@ pub trait Store: Send + Sync + 'static {
         0
     }
 
+    /// Whether other processes may write to it, so that even a node that is alone follows it.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// What a partition holds, in pieces of about `limit` tickets.
     fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk>;
 

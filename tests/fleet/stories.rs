@@ -467,6 +467,52 @@ fn a_told_place_does_not_rise_when_earlier_joins_are_heard_of() {
 }
 
 #[test]
+fn a_told_place_stands_for_as_long_as_others_are_not_heard() {
+    let mut fleet = Fleet::new(2, still(), 1);
+    fleet.pass(SECOND);
+    fleet.node_mut(1).delay = 2 * SECOND;
+    for _ in 0..10 {
+        fleet.join(0, "sale");
+    }
+    fleet.now = Micros(fleet.now.0 + 50);
+    let early = fleet.join(1, "sale");
+    fleet.now = Micros(fleet.now.0 + 50);
+    let joined = fleet.join(1, "sale");
+    let told = joined.standing.position;
+    fleet.node(1).room.leave(fleet.now, &early.token);
+    for _ in 0..10 {
+        fleet.pass(MOMENT);
+        assert_eq!(fleet.place(1, &joined.token), told);
+    }
+    fleet.pass(2 * SECOND);
+    assert_eq!(fleet.places(&joined.token), [11, 11]);
+}
+
+#[test]
+fn a_join_while_others_cannot_be_heard_counts_on_as_many_of_theirs() {
+    let mut fleet = Fleet::new(2, still(), 1);
+    fleet.pass(SECOND);
+    for node in 0..2 {
+        fleet.node_mut(node).cut = true;
+    }
+    fleet.pass(SECOND);
+    let joined: Vec<_> = (0..40)
+        .map(|n| {
+            fleet.pass(SECOND / 10);
+            fleet.join(n % 2, "sale")
+        })
+        .collect();
+    for node in 0..2 {
+        fleet.node_mut(node).cut = false;
+    }
+    fleet.pass(SECOND);
+    for (n, joined) in (1..).zip(&joined) {
+        assert!(joined.standing.position >= n && joined.standing.position <= n + n / 2 + 2);
+        assert_eq!(fleet.place(0, &joined.token), n);
+    }
+}
+
+#[test]
 fn a_clock_that_is_off_is_told_and_drags_nobody() {
     let mut fleet = Fleet::new(3, still(), 1);
     fleet.nodes[2] = None;

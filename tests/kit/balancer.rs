@@ -14,6 +14,9 @@ use tokio::time::timeout;
 
 use super::server::{FREE, readiness};
 
+/// The header that tells which node answered.
+pub const NODE: &str = "x-node";
+
 /// A node that takes longer is passed over.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a node that was passed over is asked whether it is ready.
@@ -102,7 +105,7 @@ async fn pass(mut client: TcpStream, nodes: &Nodes) -> Result<()> {
         for node in nodes.order() {
             let asked = ask(&mut open[node], nodes.addresses[node], &request);
             if let Ok(Ok(got)) = timeout(PATIENCE, asked).await {
-                answer = Some(got);
+                answer = Some(named(got, node));
                 break;
             }
             open[node] = None;
@@ -112,6 +115,15 @@ async fn pass(mut client: TcpStream, nodes: &Nodes) -> Result<()> {
         client.write_all(&answer.unwrap_or(none)).await?;
     }
     Ok(())
+}
+
+/// Puts the node's number behind the first line.
+fn named(mut answer: Vec<u8>, node: usize) -> Vec<u8> {
+    if let Some(line) = find(&answer, b"\r\n") {
+        let header = format!("{NODE}: {node}\r\n");
+        answer.splice(line + 2..line + 2, header.into_bytes());
+    }
+    answer
 }
 
 /// Asks one node. A connection that the node closed meanwhile is opened anew, once.

@@ -49,6 +49,12 @@ impl Server {
         Self::spawn(free_ports(1)[0], settings).await_answer()
     }
 
+    /// A server at a port that was free lately.
+    pub fn start_at(port: u16, settings: &[&str]) -> Self {
+        let bus = free_ports(1)[0].1;
+        Self::spawn((port, bus), settings).await_answer()
+    }
+
     /// Starts one on a port for clients and one for the cluster's bus, without waiting for it.
     pub(super) fn spawn((port, bus): (u16, u16), settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -190,7 +196,7 @@ impl Drop for Server {
 
 /// Free pairs of ports: for clients, and for the cluster's bus. They lie below those the system
 /// hands out by itself, or a client's socket might take one before the server does.
-pub(super) fn free_ports(count: usize) -> Vec<(u16, u16)> {
+pub fn free_ports(count: usize) -> Vec<(u16, u16)> {
     let mut held = Vec::new();
     let mut port = 20_000 + rand::random::<u16>() % 8_000;
     while held.len() < 2 * count {

@@ -1,7 +1,7 @@
 //! At rest all nodes and the store agree exactly, for every ticket (I6).
 
 use tidegate::model::TicketId;
-use tidegate::model::token::{TicketKeys, buffer};
+use tidegate::model::token::{Claims, TicketKeys, buffer};
 
 use super::NODES;
 use super::nodes::{Fleet, KEY};
@@ -118,8 +118,16 @@ pub fn line(fleet: &Fleet, events: &str) -> Vec<(u64, TicketId)> {
 
 /// Arrival and id, as a token says.
 pub fn key_of(token: &str) -> (u64, TicketId) {
+    claims(token, |claims| (claims.arrival.0, claims.id))
+}
+
+/// The place that was told at the join, as a token says.
+pub fn told_at_join(token: &str) -> Option<u64> {
+    claims(token, |claims| claims.told.map(u64::from))
+}
+
+fn claims<T>(token: &str, read: impl FnOnce(&Claims<'_>) -> T) -> T {
     let keys = TicketKeys::new("k1", &[("k1".to_owned(), KEY)]).unwrap();
     let mut buffer = buffer();
-    let claims = keys.verify(token, &mut buffer).unwrap();
-    (claims.arrival.0, claims.id)
+    read(&keys.verify(token, &mut buffer).unwrap())
 }

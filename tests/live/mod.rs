@@ -5,7 +5,7 @@
 mod agree;
 mod faults;
 mod joins;
-mod nodes;
+pub mod nodes;
 mod polls;
 mod rulings;
 

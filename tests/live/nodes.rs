@@ -10,7 +10,7 @@ use crate::kit::server::Server;
 /// Keys that a fleet must share; not a secret of anybody.
 pub const KEY: [u8; 32] = [7; 32];
 /// The same in base64.
-const KEY_TEXT: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+pub const KEY_TEXT: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 /// Nodes, cluster and balancer; they end with it.
 pub struct Fleet {

@@ -85,6 +85,7 @@ impl House {
             events_max,
             skew_max: Duration::from_secs(1),
             lag_max: Duration::from_millis(500),
+            share_limit: Duration::from_secs(300),
         };
         let room = Arc::new(Room::new(
             START,
@@ -163,7 +164,10 @@ impl House {
     }
 
     pub fn enter(&mut self, token: &str) -> Result<Admission, EnterRefusal> {
-        let EnterStep::Ask(request) = self.room.enter(self.now, token)?;
+        let request = match self.room.enter(self.now, token)? {
+            EnterStep::Granted(admission) => return Ok(admission),
+            EnterStep::Ask(request) => request,
+        };
         if self.away {
             return Err(self.room.enter_failed(self.now, &request));
         }
@@ -200,22 +204,23 @@ impl House {
         }
     }
 
+    /// Loads what was written.
+    pub fn restore(&self, written: &[(EventId, Record)]) {
+        for &(ref event, Record { kind, id, at }) in written {
+            if kind == Kind::Joined {
+                let key = TicketKey { arrival: at, id };
+                self.room.restore_live(self.now, event, &[key]);
+            } else if let Some(why) = kind.gone() {
+                self.room.restore_removed(self.now, event, &[(id, at, why)]);
+            }
+        }
+    }
+
     /// Another room that has loaded what this one wrote, as after a crash.
     pub fn restarted(self, defaults: Policy) -> Self {
         let written = self.flushed();
         let house = self.crashed(defaults);
-        for (event, record) in written {
-            let Record { kind, id, at } = record;
-            if kind == Kind::Joined {
-                house
-                    .room
-                    .restore_live(house.now, &event, &[TicketKey { arrival: at, id }]);
-            } else if let Some(why) = kind.gone() {
-                house
-                    .room
-                    .restore_removed(house.now, &event, &[(id, at, why)]);
-            }
-        }
+        house.restore(&written);
         for (event, gate) in &house.gates {
             house
                 .room

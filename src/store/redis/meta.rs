@@ -28,7 +28,7 @@ impl Redis {
             pipe.arg(field);
         }
         let reply = Reply(DURING);
-        let facts = self.link.pipe(DURING, &pipe).await?.pop();
+        let facts = self.link().await?.pipe(DURING, &pipe).await?.pop();
         let facts = reply.list(facts.ok_or_else(|| reply.unexpected())?)?;
         let facts = <[Value; 3]>::try_from(facts).map_err(|_| reply.unexpected())?;
         let [format, partitions, deployment] = facts;

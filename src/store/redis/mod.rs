@@ -9,6 +9,7 @@ mod clustered;
 mod feed;
 mod gate;
 mod keys;
+mod layout;
 mod link;
 mod load;
 mod meta;
@@ -18,12 +19,14 @@ mod reply;
 mod rulings;
 mod scripts;
 mod settings;
+mod survey;
 mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::OnceCell;
 
 use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
@@ -33,15 +36,19 @@ use link::Link;
 use scripts::{Call, Scripts};
 use wait::Waiters;
 
+pub use layout::{Layout, Master};
+pub use open::{VERSION_MIN, evicts, is_known};
 pub use settings::{Address, Mode, Settings};
+pub use survey::{Contents, Server, Survey, survey};
 
-/// Partitions that are assumed until [`Store::meta`] says otherwise.
-const PARTITIONS: u16 = 16;
+/// Partitions of a store that is used for the first time, which are assumed until [`Store::meta`] says otherwise.
+pub const PARTITIONS: u16 = 16;
 
 /// A store on Redis. Ask [`Store::meta`] first: it says how many partitions the keys are made for.
 pub struct Redis {
     settings: Settings,
-    link: Link,
+    /// Made by the first call that needs it; the others wait for it meanwhile.
+    link: OnceCell<Link>,
     scripts: Scripts,
     /// Swapped once at most, when the store says that it has another number of partitions.
     keys: ArcSwap<Keys>,
@@ -50,26 +57,40 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Connects, and finds out by asking whether it is a cluster.
+    /// A store that connects with its first call, and with the next one if that one fails.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            keys: ArcSwap::from_pointee(Keys::new(&settings.prefix, PARTITIONS)),
+            settings,
+            link: OnceCell::new(),
+            scripts: Scripts::new(),
+            waiters: Waiters::default(),
+            acknowledged: append::Acknowledged::default(),
+        }
+    }
+
+    /// A store that is connected.
     ///
     /// # Errors
     /// Nobody answers; or [`super::Retry::Never`] when the servers are not what `settings` say, or
     /// too old.
     pub async fn open(settings: Settings) -> Result<Self, StoreError> {
-        let link = open::open(&settings).await?;
-        Ok(Self {
-            keys: ArcSwap::from_pointee(Keys::new(&settings.prefix, PARTITIONS)),
-            settings,
-            link,
-            scripts: Scripts::new(),
-            waiters: Waiters::default(),
-            acknowledged: append::Acknowledged::default(),
-        })
+        let store = Self::new(settings);
+        store.link().await?;
+        Ok(store)
     }
 
-    /// Whether it is a cluster.
+    /// Whether it is a cluster, as far as it is known already.
     pub fn is_cluster(&self) -> bool {
-        matches!(self.link, Link::Cluster(_))
+        matches!(self.link.get(), Some(Link::Cluster(_)))
+    }
+
+    /// The connections. Whoever comes first makes them, and finds out by asking whether it is a
+    /// cluster.
+    async fn link(&self) -> Result<&Link, StoreError> {
+        self.link
+            .get_or_try_init(|| open::open(&self.settings))
+            .await
     }
 
     fn base<'a>(
@@ -106,6 +127,10 @@ impl Store for Redis {
 
     fn generation(&self) -> u64 {
         self.acknowledged.losses()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn append(&self, partition: u16, batch: Arc<Batch>) -> Answer<'_, Position> {

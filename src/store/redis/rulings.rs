@@ -20,7 +20,7 @@ impl Redis {
         let key = self.keys.load().rulings();
         let mut get = redis::cmd("HGET");
         get.arg(&key).arg(REVISION);
-        let revision = match self.link.query(DURING, &get).await? {
+        let revision = match self.link().await?.query(DURING, &get).await? {
             Value::Nil => 0,
             value => reply.number(value)?,
         };
@@ -29,7 +29,7 @@ impl Redis {
         }
         let mut all = redis::cmd("HGETALL");
         all.arg(&key);
-        let fields = self.link.query(DURING, &all).await?;
+        let fields = self.link().await?.query(DURING, &all).await?;
         let mut rulings = Rulings::default();
         for (name, text) in reply.pairs(fields, Reply::text, Reply::text)? {
             if name == REVISION {
@@ -61,7 +61,7 @@ impl Redis {
             .arg(patch.unwrap_or_default())
             .arg(over.map_or_else(String::new, |over| over.0.to_string()));
         let reply = Reply(DURING);
-        let answer = reply.list(call.run(&self.link, DURING).await?)?;
+        let answer = reply.list(call.run(self.link().await?, DURING).await?)?;
         let [taken, ruling] = <[Value; 2]>::try_from(answer).map_err(|_| reply.unexpected())?;
         let ruling = reply
             .text(ruling)?
@@ -86,7 +86,7 @@ impl Redis {
                     .arg(ruling.patch.clone().unwrap_or_default())
                     .arg("");
             }
-            call.run(&self.link, "restore rulings").await?;
+            call.run(self.link().await?, "restore rulings").await?;
         }
         Ok(())
     }
@@ -118,7 +118,7 @@ impl Redis {
             call.arg(event.as_str())
                 .number(until.0)
                 .number(self.settings.keep_removed.as_millis().max(1));
-            call.run(&self.link, DURING).await?;
+            call.run(self.link().await?, DURING).await?;
         }
         Ok(())
     }

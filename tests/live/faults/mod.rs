@@ -77,7 +77,6 @@ async fn sale(name: &str, fault: impl AsyncFnOnce(&mut Fleet, &Sale) -> Fault) {
     });
     let sold = ended_well(sold.await, &fleet, &still).await;
     tell(name, &sold, agreed - ended);
-    debug(&sold);
     let Sold { report, wrong, .. } = sold;
     println!("{report}");
     if wrong > 0 {
@@ -182,32 +181,4 @@ async fn lasting(seconds: u64) {
 /// Runs what waits on the system, beside the sale.
 fn blocking<T>(run: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(run)
-}
-
-fn debug(sold: &Sold) {
-    for event in 0..3 {
-        let mut by = std::collections::BTreeMap::<u64, [u32; 2]>::new();
-        for story in sold.run.stories.iter().filter(|s| s.event == event) {
-            let mut ready = false;
-            for seen in &story.seen {
-                match &seen.what {
-                    What::Told(p) | What::Joined { place: p, .. } => {
-                        if p.ready && !ready {
-                            by.entry(seen.received / SECOND).or_default()[0] += 1;
-                        }
-                        ready = p.ready;
-                    }
-                    What::Granted { .. } => by.entry(seen.received / SECOND).or_default()[1] += 1,
-                    _ => {}
-                }
-            }
-        }
-        println!(
-            "DEBUG event {event} turns/entries by second: {:?}",
-            by.iter()
-                .map(|(s, [t, e])| format!("{s}:{t}/{e}"))
-                .collect::<Vec<_>>()
-                .join(" ")
-        );
-    }
 }

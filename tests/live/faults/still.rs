@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::interval;
 
 use crate::api::client::{Client, Request};
-use crate::live::agree::{key_of, line, places, ranks};
+use crate::live::agree::{key_of, line, places, ranks, told_at_join};
 use crate::live::nodes::Fleet;
 
 /// The event's name.
@@ -101,7 +101,13 @@ impl Still {
             told.push(places(&mut Client::connect(node.address).await, &self.tokens).await);
         }
         let tokens: Vec<&str> = self.tokens.iter().map(String::as_str).collect();
-        told.push(tokio::task::block_in_place(|| ranks(fleet, EVENT, &tokens)));
+        let mut ranks = tokio::task::block_in_place(|| ranks(fleet, EVENT, &tokens));
+        let whole = is_whole(&ranks);
+        // Who joined while nothing was heard of the others was told less, and keeps to that (I5).
+        for (rank, token) in ranks.iter_mut().zip(&tokens) {
+            *rank = (*rank).min(told_at_join(token).unwrap_or(u64::MAX));
+        }
+        told.push(ranks);
         let apart = (0..self.tokens.len()).filter(|n| told.iter().any(|t| t[*n] != told[0][*n]));
         let apart: Vec<_> = apart.collect();
         if !apart.is_empty() {
@@ -110,11 +116,15 @@ impl Still {
             let (many, all) = (apart.len(), self.tokens.len());
             return Some(format!("{many} of {all} places differ, such as {some:?}"));
         }
-        let mut sorted = told.swap_remove(0);
-        sorted.sort_unstable();
-        let whole = sorted.iter().copied().eq(1..=self.tokens.len() as u64);
-        (!whole).then(|| format!("all agree on a line with gaps or strangers: {sorted:?}"))
+        (!whole).then(|| "all agree on a line with gaps or strangers".to_owned())
     }
+}
+
+/// Whether these are the places of all that are in line.
+fn is_whole(ranks: &[u64]) -> bool {
+    let mut sorted = ranks.to_vec();
+    sorted.sort_unstable();
+    sorted.into_iter().eq(1..=ranks.len() as u64)
 }
 
 async fn leave(client: &mut Client, token: &str) {

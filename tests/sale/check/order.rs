@@ -10,7 +10,7 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     for event in events {
         for first in event {
             let Some(joined) = first.joined else { continue };
-            let later = |second: &&Reading| second.join_sent > joined + run.terms.lag;
+            let later = |second: &&Reading| second.join_sent > run.heard_by(joined);
             for second in event.iter().filter(later) {
                 let fine = second
                     .turns
@@ -41,7 +41,7 @@ fn waits_after(run: &Run, reading: &Reading, another: u64) -> bool {
     let doubtful = reading
         .doubtful_from
         .is_some_and(|from| from <= waits_until);
-    waits_until > another + run.terms.lag && !forgotten && !doubtful
+    waits_until > run.heard_by(another) && !forgotten && !doubtful
 }
 
 #[cfg(test)]
