@@ -1,6 +1,6 @@
 # The verbs of this repository. CI runs the same ones: see .ci/run.
 
-.PHONY: help run build test live bench bench-quick bench-parts counts counts-write lint fmt check-licenses docker-replay clean
+.PHONY: help run build test contract live bench bench-quick bench-parts counts counts-write lint fmt check-licenses docker-replay clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -15,6 +15,9 @@ build: ## the release binary, target/release/tidegate
 test: ## every test but those of "make live"; says what is missing to run them
 	.ci/need test
 	cargo test --locked -- --skip live::
+
+contract: ## the running binary held to its OpenAPI document by an independent tool
+	.ci/contract
 
 live: ## a real fleet over a real Redis Cluster, at full size; wants the machine to itself
 	.ci/need test

@@ -32,6 +32,7 @@ Examples:
   TIDEGATE__DEFAULTS__RATE=500 tidegate check  what all of it comes to
   tidegate import-legacy --from redis://old:6379 --dry-run
                                                what would be moved from another gateway
+  tidegate doctor --visitors 200000            whether redis, or the folder, will do for that many
 
 A setting is taken from --set, else the environment (TIDEGATE__SECTION__KEY), else the file, else
 the built-in default. SIGHUP or a change of the file reloads policies, limits, polling and the log
@@ -56,6 +57,10 @@ pub struct Cli {
     /// What `import-legacy` goes by
     #[command(flatten)]
     pub import: ImportArgs,
+
+    /// What `doctor` goes by
+    #[command(flatten)]
+    pub doctor: DoctorArgs,
 }
 
 /// What `import-legacy` goes by.
@@ -76,6 +81,19 @@ pub struct ImportArgs {
     pub dry_run: bool,
 }
 
+/// What `doctor` goes by.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of doctor")]
+pub struct DoctorArgs {
+    /// How many visitors there must be room for [default: the largest max_waiting]
+    #[arg(long, value_name = "NUMBER")]
+    pub visitors: Option<u64>,
+
+    /// Tell the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Command {
@@ -87,6 +105,8 @@ pub enum Command {
     /// Move the sale of a Redis-only gateway over to the configured store, its tokens included; may
     /// be repeated, then only the difference is written
     ImportLegacy,
+    /// Look at the configured store and say what to mend; exits 1 if anything fails
+    Doctor,
 }
 
 impl Cli {
@@ -106,10 +126,17 @@ impl Cli {
 
     /// Refuses options that the command does not know.
     fn fitting(self) -> Result<Self, clap::Error> {
-        let import = &self.import;
-        let given = import.from.is_some() || !import.event.is_empty() || import.dry_run;
-        if given && self.command != Command::ImportLegacy {
-            let message = "--from, --event and --dry-run are options of import-legacy";
+        let (import, doctor) = (&self.import, &self.doctor);
+        let importing = import.from.is_some() || !import.event.is_empty() || import.dry_run;
+        let examining = doctor.visitors.is_some() || doctor.json;
+        let message = if importing && self.command != Command::ImportLegacy {
+            Some("--from, --event and --dry-run are options of import-legacy")
+        } else if examining && self.command != Command::Doctor {
+            Some("--visitors and --json are options of doctor")
+        } else {
+            None
+        };
+        if let Some(message) = message {
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
         Ok(self)
@@ -149,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_needs_to_know_where_from_and_nothing_else_does() {
+    fn options_of_one_command_are_no_other_ones() {
         let parse = |words: &[&str]| {
             let words = ["tidegate"].iter().chain(words);
             Cli::try_parse_from(words).and_then(Cli::fitting)
@@ -160,5 +187,12 @@ mod tests {
         assert_eq!(import.import.event, ["e"]);
         assert!(parse(&["check", "--dry-run"]).is_err());
         assert!(parse(&["--from", "redis://a"]).is_err());
+        let doctor = parse(&["doctor", "--visitors", "7", "--json"]).unwrap();
+        assert_eq!(
+            (doctor.doctor.visitors, doctor.doctor.json),
+            (Some(7), true)
+        );
+        assert!(parse(&["--json"]).is_err());
+        assert!(parse(&["check", "--visitors", "7"]).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Tidegate: a waiting room in one binary.
 //!
 //! Read `http → room → journal → store` and you have read a request. Imports point one way:
-//! `main → app → everything`; `http → room, model, clock, telemetry`; `room → journal's lane,
+//! `main → app, doctor → everything`; `http → room, model, clock, telemetry`; `room → journal's lane,
 //! model`; `journal → store (the trait), model, clock, telemetry`; `legacy → store (the trait),
 //! model, clock`; `store → model, telemetry`; `model`, `clock` and `telemetry` import nothing of
 //! ours. `tests/tidy` holds this true.
@@ -13,6 +13,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod http;
 pub mod journal;
 pub mod legacy;

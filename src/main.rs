@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use tidegate::cli::{Cli, Command, EXIT_USAGE, ImportArgs};
+use tidegate::cli::{Cli, Command, DoctorArgs, EXIT_USAGE, ImportArgs};
 use tidegate::config::{Config, Sources, environment};
+use tidegate::doctor::{self, Level};
 use tidegate::{app, telemetry};
 
 fn main() -> ExitCode {
@@ -20,6 +21,10 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Check => check(&config),
         Command::ImportLegacy => import(&config, &sources, &cli.import),
+        Command::Doctor => match examine(&config, &cli.doctor) {
+            Ok(code) => code,
+            Err(error) => told(&format!("tidegate: {error}\n"), 1),
+        },
         Command::Serve => match serve(config, sources) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => told(&format!("tidegate: {error}\n"), 1),
@@ -31,6 +36,20 @@ fn check(config: &Config) -> ExitCode {
     // A reader that closed the pipe has seen enough.
     let _ = std::io::stdout().write_all(config.to_toml().as_bytes());
     ExitCode::SUCCESS
+}
+
+fn examine(config: &Config, args: &DoctorArgs) -> std::io::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let report = runtime.block_on(doctor::examine(config, args.visitors));
+    let text = if args.json {
+        report.to_json()
+    } else {
+        report.to_text()
+    };
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(ExitCode::from(u8::from(report.verdict == Level::Fail)))
 }
 
 fn serve(config: Config, sources: Sources) -> Result<(), Box<dyn std::error::Error>> {

@@ -7,6 +7,7 @@
 
 mod apart;
 mod api;
+mod doctor;
 mod fleet;
 mod kit;
 mod legacy;

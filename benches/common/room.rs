@@ -39,6 +39,7 @@ pub fn room(tickets: usize) -> Room {
         events_max: 10,
         skew_max: Duration::from_secs(1),
         lag_max: Duration::from_millis(500),
+        share_limit: Duration::from_secs(300),
     };
     let settings = Settings {
         defaults: Policy {

@@ -4,9 +4,9 @@ use super::{RunError, parts};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::legacy::{Sale, Source, SourceError, Tally, Writer};
-use crate::model::{EventId, EventIdError, Micros, Policy, PolicyPatch};
+use crate::model::{EventId, EventIdError, Micros, Policy, PolicyPatch, Rulings};
 use crate::room::Event;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// What to import.
 pub struct Import {
@@ -95,44 +95,41 @@ impl Import {
         }
         let (store, keys) = parts::store_and_keys(config, &clock)?;
         let partitions = store.meta(parts::PARTITIONS).await?.partitions;
+        let rulings = store.rulings(0).await?.unwrap_or_default();
         let writer = Writer {
             store: store.as_ref(),
             keys: &keys.0,
             clock: &clock,
         };
-        let written = writer.write(&sale, partitions).await;
-        let open = open_events(config, store.as_ref(), &sale, now).await;
+        let written = writer.write(&sale, partitions, &rulings).await;
         store.close().await?;
-        Ok(report(&written?, &open?))
+        // No node runs over another kind of store meanwhile.
+        let open = match store.is_shared() {
+            true => open_events(config, &rulings, &sale, now),
+            false => Vec::new(),
+        };
+        Ok(report(&written?, &open))
     }
 }
 
 const DRY: &str = "\nA dry run: nothing was written, and the store was not asked what it has.\n";
 
 /// The events that give turns now, to people who may not be here yet.
-async fn open_events<'a>(
+fn open_events<'a>(
     config: &Config,
-    store: &dyn Store,
+    rulings: &Rulings,
     sale: &'a Sale,
     now: Micros,
-) -> Result<Vec<&'a EventId>, StoreError> {
-    if !store.is_shared() {
-        // No node is running.
-        return Ok(Vec::new());
-    }
-    let rulings = store.rulings(0).await?.unwrap_or_default();
+) -> Vec<&'a EventId> {
     let is_open = |event: &&EventId| {
         let base = config.event.get(*event).unwrap_or(&config.defaults);
-        let patch = rulings
-            .events
-            .get(*event)
-            .and_then(|ruling| ruling.patch.as_deref());
+        let patch = rulings.events.get(*event).and_then(|r| r.patch.as_deref());
         // One that cannot be read is not applied by nodes either.
         let patch = patch.and_then(|text| serde_json::from_str::<PolicyPatch>(text).ok());
         let policy: Policy = patch.map_or_else(|| base.clone(), |patch| patch.over(base));
         !policy.paused && Event::is_open(&policy, now)
     };
-    Ok(sale.events().iter().filter(is_open).collect())
+    sale.events().iter().filter(is_open).collect()
 }
 
 fn report(tally: &Tally, open: &[&EventId]) -> String {

@@ -30,7 +30,7 @@ use crate::telemetry::logging::LogHandle;
 
 pub use import::{Import, ImportError, OrderError};
 pub use node::Node;
-pub use parts::Keys;
+pub use parts::{Keys, redis_settings};
 
 /// Why the process cannot go on.
 #[derive(Debug, thiserror::Error)]

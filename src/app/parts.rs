@@ -18,7 +18,7 @@ use crate::store::redis::{self, Redis};
 use crate::store::{Store, StoreClock};
 
 /// Partitions of a store that is used for the first time.
-pub const PARTITIONS: u16 = 16;
+pub const PARTITIONS: u16 = redis::PARTITIONS;
 /// A change that nobody is in a hurry to hear of waits this long, or half of `journal.lag`.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// A batch holds about this many bytes at most.
@@ -60,7 +60,11 @@ fn keep_removed(config: &Config) -> Duration {
     longest.unwrap_or_default()
 }
 
-fn redis_settings(config: &Config) -> Result<redis::Settings, RunError> {
+/// How the store on Redis is to be reached.
+///
+/// # Errors
+/// The file of certificate authorities cannot be read.
+pub fn redis_settings(config: &Config) -> Result<redis::Settings, RunError> {
     let from = &config.redis;
     let addresses = from.urls.iter().map(|url| redis::Address {
         host: url.host.clone(),

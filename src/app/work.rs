@@ -69,8 +69,7 @@ impl Work {
             }),
         };
         let (stop, stopped) = watch::channel(false);
-        let shared = in_fleet || store.is_shared();
-        let follower = shared.then(|| {
+        let follower = (in_fleet || store.is_shared()).then(|| {
             let follower = load::follower(&room, &store, &clock, &health);
             tokio::spawn(follower.run(loaded.ends, stopped.clone()))
         });

@@ -176,6 +176,8 @@ pub struct Fleet {
     pub size: NonZeroU16,
     /// How far a peer's clock may be off before its time is no longer followed.
     pub max_clock_skew: Duration,
+    /// For how long an event goes on by shares while the store is away.
+    pub share_limit: Duration,
 }
 
 /// `[journal]`
@@ -346,6 +348,7 @@ impl Default for Fleet {
             node: NodeId(0),
             size: NonZeroU16::MIN,
             max_clock_skew: Duration::from_millis(500),
+            share_limit: Duration::from_secs(300),
         }
     }
 }

@@ -172,7 +172,7 @@ fn invalid_event(error: EventIdError) -> Refusal {
 /// The event that the path names.
 fn event_of(parts: &Parts) -> Result<EventId, Refusal> {
     let name = parts.uri.path().strip_prefix(EVENTS).unwrap_or_default();
-    EventId::new(name).map_err(invalid_event)
+    EventId::new(&super::token::unescape(name)).map_err(invalid_event)
 }
 
 fn no_such_event() -> Refusal {

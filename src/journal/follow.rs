@@ -23,7 +23,7 @@ const REWOUND: Duration = Duration::from_secs(60);
 /// How often a position is remembered to go back to.
 const MARKED_EVERY: Duration = Duration::from_secs(1);
 /// A busy feed is read this often.
-const PACE_BUSY: Duration = Duration::from_millis(20);
+const PACE_BUSY: Duration = Duration::from_millis(50);
 /// A quiet one is waited on for this long at once: the view of a fleet at rest is never older.
 const WAITED: Duration = Duration::from_millis(200);
 /// A failed reading is tried again after this, doubling up to the second.

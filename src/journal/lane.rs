@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::tail::Tail;
+use super::void::Void;
 use crate::model::{Batch, EventId, Micros, NodeId, Record, micros};
 
 /// How much is held, and when a batch is cut.
@@ -34,9 +35,6 @@ pub struct Limits {
     pub tail_records: usize,
 }
 
-/// Forgotten events that are remembered; beyond, the one forgotten first is not any more.
-const VOID_MAX: usize = 10_000;
-
 /// Tickets that are made for one lane before the next.
 const SPREAD_JOINS: u64 = 512;
 
@@ -54,9 +52,7 @@ pub struct Journal {
     held: AtomicUsize,
     joins: AtomicU64,
     wake: Notify,
-    /// Joins and removals of these events until these moments are not sent any more. Held for a
-    /// lookup, inside a lane's lock.
-    void: Mutex<AHashMap<EventId, Micros>>,
+    void: Void,
 }
 
 #[derive(Debug)]
@@ -122,7 +118,7 @@ impl Journal {
             held: AtomicUsize::new(0),
             joins: AtomicU64::new(0),
             wake: Notify::new(),
-            void: Mutex::default(),
+            void: Void::default(),
         }
     }
 
@@ -246,10 +242,9 @@ impl Journal {
             .min(bytes / RECORD_BYTES);
         let mut events: Vec<(EventId, Vec<Record>)> = Vec::new();
         let mut at = AHashMap::new();
-        let void = self.void.lock();
         let mut dropped = 0;
         for Pending { event, record, .. } in state.waiting.drain(..count.max(1)) {
-            if void.get(&event).is_some_and(|until| record.is_void(*until)) {
+            if self.void.has(&event, &record) {
                 dropped += 1;
                 continue;
             }
@@ -264,7 +259,6 @@ impl Journal {
                 }
             }
         }
-        drop(void);
         state.hurried &= !state.waiting.is_empty();
         self.held.fetch_sub(dropped, Ordering::Relaxed);
         state.batches += 1;
@@ -318,11 +312,8 @@ impl Journal {
         let again = self.lanes.iter().map(|lane| {
             let mut state = lane.state.lock();
             state.again = state.tail.repacked();
-            let void = self.void.lock();
             for (event, records) in state.again.iter_mut().flat_map(|batch| &mut batch.events) {
-                if let Some(until) = void.get(event) {
-                    records.retain(|record| !record.is_void(*until));
-                }
+                records.retain(|record| !self.void.has(event, record));
             }
             state.again.iter().map(Batch::len).sum::<usize>()
         });
@@ -333,15 +324,7 @@ impl Journal {
 
     /// An event was forgotten: its joins and removals until then are not sent, nor sent again.
     pub fn forget(&self, event: &EventId, until: Micros) {
-        let mut void = self.void.lock();
-        if void.len() >= VOID_MAX
-            && let Some(oldest) = void.iter().min_by_key(|(_, until)| **until)
-        {
-            let oldest = oldest.0.clone();
-            void.remove(&oldest);
-        }
-        let known = void.entry(event.clone()).or_default();
-        *known = until.max(*known);
+        self.void.forget(event, until);
     }
 
     /// The number of each lane's last record.
@@ -458,162 +441,4 @@ impl Journal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Kind, TicketId};
-    use proptest::prelude::*;
-
-    fn journal(records_max: usize, batch_records: usize) -> Journal {
-        let limits = Limits {
-            records_max,
-            batch_records,
-            batch_bytes: 1 << 20,
-            flush_interval: Duration::from_millis(10),
-            patient_interval: Duration::from_millis(200),
-            tail_records: 4,
-        };
-        Journal::new(2, NodeId(0), 7, limits)
-    }
-
-    fn event(name: &str) -> EventId {
-        EventId::new(name).expect("a fine id")
-    }
-
-    fn record(id: u128, at: u64) -> Record {
-        Record {
-            kind: Kind::Joined,
-            id: TicketId::from_u128(id << 112),
-            at: Micros(at),
-        }
-    }
-
-    #[test]
-    fn a_batch_is_cut_by_count_by_age_or_on_demand() {
-        let journal = journal(100, 2);
-        journal.append(Micros(0), &event("a"), record(0, 1));
-        assert!(
-            journal.cut(0, Micros(9_999), Micros(0), false).is_none(),
-            "neither full nor old"
-        );
-        assert_eq!(
-            journal
-                .cut(0, Micros(10_000), Micros(0), false)
-                .map(|b| b.len()),
-            Some(1)
-        );
-        journal.acknowledge(0);
-        journal.append(Micros(0), &event("a"), record(0, 2));
-        journal.append(Micros(0), &event("a"), record(0, 3));
-        journal.append(Micros(0), &event("a"), record(0, 4));
-        let batch = journal.cut(0, Micros(0), Micros(0), false).expect("full");
-        assert_eq!((batch.len(), batch.seq), (2, 2));
-        assert!(
-            journal.cut(0, Micros(0), Micros(0), true).is_none(),
-            "one is on its way"
-        );
-        assert_eq!(journal.unacknowledged(0), Some(batch));
-        journal.acknowledge(0);
-        assert_eq!(
-            journal.cut(0, Micros(0), Micros(0), true).map(|b| b.len()),
-            Some(1)
-        );
-    }
-
-    #[test]
-    fn what_was_acknowledged_lately_can_be_written_again() {
-        let journal = journal(100, 2);
-        for n in 0..6 {
-            journal.append(Micros(n), &event("a"), record(0, n));
-        }
-        let cut = || {
-            let batch = journal.cut(0, Micros(9), Micros(9), true)?;
-            journal.acknowledge(0);
-            Some((
-                batch.seq,
-                batch.events[0].1.iter().map(|r| r.at.0).collect::<Vec<_>>(),
-            ))
-        };
-        while cut().is_some() {}
-        assert_eq!(journal.write_again(), 4, "the newest of the six");
-        journal.append(Micros(9), &event("a"), record(0, 6));
-        assert_eq!(cut(), Some((4, vec![2, 3, 4, 5])));
-        assert_eq!(cut(), Some((5, vec![6])), "and then what is new");
-        assert_eq!(journal.depth(), 0);
-        assert!(cut().is_none() && !journal.is_behind());
-    }
-
-    #[test]
-    fn full_is_an_answer_and_dropping_is_remembered() {
-        let journal = journal(8, 4);
-        for n in 0..8 {
-            assert_eq!(journal.admit(), Ok(()));
-            journal.append(Micros(0), &event("a"), record(0, n));
-        }
-        assert_eq!(journal.admit(), Err(Full));
-        journal.append(Micros(0), &event("a"), record(0, 8));
-        assert!(!journal.take_lost(0), "records other than joins still fit");
-        journal.append(Micros(0), &event("a"), record(0, 9));
-        assert!(journal.take_lost(0));
-        assert_eq!(journal.depth(), 9);
-        journal.cut(0, Micros(0), Micros(0), true).expect("full");
-        journal.acknowledge(0);
-        assert_eq!((journal.depth(), journal.admit()), (5, Ok(())));
-    }
-
-    #[tokio::test]
-    async fn durable_means_acknowledged() {
-        let journal = journal(8, 4);
-        let (lane, number) = journal.append(Micros(0), &event("a"), record(1, 1));
-        let waiting = journal.durable(lane, number);
-        tokio::pin!(waiting);
-        assert!(futures_poll(waiting.as_mut()).await.is_none());
-        journal
-            .cut(lane, Micros(0), Micros(0), true)
-            .expect("on demand");
-        assert!(
-            futures_poll(waiting.as_mut()).await.is_none(),
-            "sent is not durable"
-        );
-        journal.acknowledge(lane);
-        assert!(futures_poll(waiting.as_mut()).await.is_some());
-    }
-
-    async fn futures_poll<F: Future + Unpin>(future: F) -> Option<F::Output> {
-        tokio::select! { biased; out = future => Some(out), () = std::future::ready(()) => None }
-    }
-
-    proptest! {
-        #[test]
-        fn batches_lose_nothing_and_keep_each_events_order(
-            appended in prop::collection::vec((0u8..3, 0u128..2), 0..200),
-            cut_every in 1usize..20,
-        ) {
-            let journal = journal(1000, 7);
-            let mut wanted = std::collections::BTreeMap::<(u16, String), Vec<u64>>::new();
-            let mut got = std::collections::BTreeMap::<(u16, String), Vec<u64>>::new();
-            let mut collect = |lane: u16, batch: Arc<Batch>| {
-                for (event, records) in &batch.events {
-                    let seen = got.entry((lane, event.to_string())).or_default();
-                    seen.extend(records.iter().map(|record| record.at.0));
-                }
-            };
-            for (n, (name, id)) in appended.iter().enumerate() {
-                let name = format!("e{name}");
-                let (lane, _) = journal.append(Micros(0), &event(&name), record(*id, n as u64));
-                wanted.entry((lane, name)).or_default().push(n as u64);
-                if n % cut_every == 0 && let Some(batch) = journal.cut(lane, Micros(0), Micros(0), true) {
-                    collect(lane, batch);
-                    journal.acknowledge(lane);
-                }
-            }
-            for lane in 0..2 {
-                while let Some(batch) = journal.cut(lane, Micros(0), Micros(0), true) {
-                    collect(lane, batch);
-                    journal.acknowledge(lane);
-                }
-            }
-            prop_assert_eq!(journal.depth(), 0);
-            prop_assert_eq!(got, wanted);
-        }
-    }
-}
+mod tests;

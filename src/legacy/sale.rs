@@ -44,6 +44,8 @@ pub enum Skip {
     Gone,
     /// Nothing says when it joined.
     Timeless,
+    /// Its event was flushed here since it joined, and its ticket would be void.
+    Void,
 }
 
 /// Everything that the other gateway holds.

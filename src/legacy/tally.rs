@@ -28,6 +28,8 @@ pub struct Counts {
     pub gone: u64,
     /// Nothing says when they joined.
     pub timeless: u64,
+    /// Their event was flushed here since they joined.
+    pub void: u64,
     /// Expired here as often as a ticket may be moved.
     pub used_up: u64,
 }
@@ -39,6 +41,7 @@ impl Counts {
             Skip::Silent => &mut self.silent,
             Skip::Gone => &mut self.gone,
             Skip::Timeless => &mut self.timeless,
+            Skip::Void => &mut self.void,
         } += 1;
     }
 
@@ -56,6 +59,7 @@ impl Counts {
             + self.silent
             + self.gone
             + self.timeless
+            + self.void
             + self.used_up
     }
 
@@ -68,6 +72,7 @@ impl Counts {
         self.silent += other.silent;
         self.gone += other.gone;
         self.timeless += other.timeless;
+        self.void += other.void;
         self.used_up += other.used_up;
     }
 }
@@ -148,6 +153,10 @@ impl fmt::Display for Tally {
                 "skipped: not polled for in the last five minutes",
             ),
             (all.timeless, "skipped: nothing says when they joined"),
+            (
+                all.void,
+                "skipped: their event was flushed here since, which makes them void",
+            ),
             (self.strange_tokens, "entries passed over: no UUID"),
             (
                 self.strange_events,

@@ -7,12 +7,12 @@ use std::time::Duration;
 use ahash::AHashMap;
 use tokio::time::sleep;
 
-use super::sale::{Sale, Verdict};
+use super::sale::{Sale, Skip, Verdict};
 use super::tally::{Counts, Tally};
 use crate::clock::Clock;
 use crate::model::legacy::LIVES;
 use crate::model::token::TicketKeys;
-use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record, TicketId};
+use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record, Rulings, TicketId};
 use crate::store::{Retry, Store, StoreError, Stored};
 
 /// Records of one batch, as a node's journal has by default.
@@ -51,12 +51,19 @@ type Held = AHashMap<TicketId, Standing>;
 
 impl Writer<'_> {
     /// Writes the difference, in the order of the line. Whatever happens in between, doing it again
-    /// goes on where it ended.
+    /// goes on where it ended. `rulings` are those of the store: what they make void is left out.
     ///
     /// # Errors
     /// The store does not answer for long.
-    pub async fn write(&self, sale: &Sale, partitions: u16) -> Result<Tally, StoreError> {
+    pub async fn write(
+        &self,
+        sale: &Sale,
+        partitions: u16,
+        rulings: &Rulings,
+    ) -> Result<Tally, StoreError> {
         let now = self.now();
+        let forgotten = |event| rulings.events.get(event).map(|ruling| ruling.forgotten);
+        let forgotten: Vec<_> = sale.events().iter().map(forgotten).collect();
         let mut tally = Tally::of(sale, false);
         let mut records = Vec::new();
         for partition in 0..partitions {
@@ -65,6 +72,12 @@ impl Writer<'_> {
                 if token.partition(partitions) != partition {
                     continue;
                 }
+                let verdict = match (verdict, forgotten[event as usize]) {
+                    (Verdict::Waiting(at), Some(until)) if at <= until => {
+                        Verdict::Skipped(Skip::Void)
+                    }
+                    _ => verdict,
+                };
                 let ids = self.keys.legacy_ids(token);
                 let counts = tally.event(event);
                 let record = difference(verdict, &ids, &held, now, counts);
@@ -245,7 +258,6 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::legacy::sale::Skip;
 
     const NOW: Micros = Micros(1_800_000_000_000_000);
     const JOINED: Micros = Micros(1_799_999_000_000_000);

@@ -12,8 +12,10 @@ use super::status::Found;
 use super::{Room, line};
 use crate::model::gate::Turn;
 use crate::model::token::Claims;
-use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId};
+use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
+/// A view that is older than this misses more than the joins that are on their way.
+const HEARD_WITHIN: Duration = Duration::from_millis(300);
 /// Whose turn is further away than this is in no hurry.
 const FAR: Duration = Duration::from_secs(2);
 /// When it is worth trying again after something was full.
@@ -127,22 +129,21 @@ impl Room {
             line::Joined::New | line::Joined::Moved | line::Joined::Known => {}
             line::Joined::Gone { .. } | line::Joined::Full => return Err(full("the line")),
         }
-        let far = self.is_far(now, event, &policy);
-        let joined = Record {
-            kind: Kind::Joined,
-            id,
-            at: arrival,
-        };
+        let far = self.is_far(now, &policy, event.line.waiting());
         let (lane, seq) = if far {
-            self.journal.append_patient(now, &event.id, joined)
+            self.record_patiently(now, event, Kind::Joined, id, arrival)
         } else {
-            self.journal.append(now, &event.id, joined)
+            self.record(now, event, Kind::Joined, id, arrival)
         };
         side.joined_at = now;
-        side.joins.note(now);
+        side.joins.note(now, self.feed_lag(now) <= HEARD_WITHIN);
         let peers = self.identity.fleet.saturating_sub(1);
         let unheard = side.joins.unheard(peers, far);
-        if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, id) {
+        let ticket = TicketKey { arrival, id };
+        if key.is_some() {
+            side.shares.joined_with_key(now, &ticket);
+        }
+        if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, ticket) {
             writer.call(&id, turn.until);
             if !self.is_alone() && policy.order != Order::Passthrough {
                 // The other nodes hear of the turn together with the ticket.
@@ -216,12 +217,13 @@ impl Room {
         })
     }
 
-    /// Whether who joins now is called so late that the other nodes need not hear of it at once.
-    fn is_far(&self, now: Micros, event: &Event, policy: &Policy) -> bool {
-        let ahead = f64::from(policy.burst) + policy.rate * FAR.as_secs_f64();
+    /// Whether a place with so many before it is so far from its turn that the other nodes need not
+    /// hear at once what becomes of it.
+    pub(super) fn is_far(&self, now: Micros, policy: &Policy, before: u64) -> bool {
+        let soon = f64::from(policy.burst) + policy.rate * FAR.as_secs_f64();
         let opens_late = policy.opens.is_some_and(|opens| opens > now.after(FAR));
         let waits = policy.order != Order::Passthrough
-            && (policy.paused || opens_late || event.line.waiting() as f64 > ahead);
+            && (policy.paused || opens_late || before as f64 > soon);
         waits && !self.is_alone()
     }
 
@@ -232,14 +234,17 @@ impl Room {
         event: &Event,
         policy: &Policy,
         side: &mut Side,
-        id: TicketId,
+        ticket: TicketKey,
     ) -> Option<Turn> {
+        let id = ticket.id;
         let until = now.after(policy.ready_ttl);
         if policy.order == Order::Passthrough && !self.serves_empty() {
             return Some(Turn { id, until });
         }
+        let kept = self.is_kept(side, &ticket);
         let gate = &mut side.gate;
         let free = gate.lease > 0
+            && !kept
             && now < gate.lease_until
             && !policy.paused
             && self.is_fresh(now)
@@ -274,6 +279,22 @@ impl Room {
         at: Micros,
     ) -> (u16, u64) {
         self.journal.append(now, &event.id, Record { kind, id, at })
+    }
+
+    /// Appends a record that waits for company: nobody is in a hurry to hear of it.
+    pub(super) fn record_patiently(
+        &self,
+        now: Micros,
+        event: &Event,
+        kind: Kind,
+        id: TicketId,
+        at: Micros,
+    ) -> (u16, u64) {
+        let record = Record { kind, id, at };
+        if self.is_alone() {
+            return self.journal.append(now, &event.id, record);
+        }
+        self.journal.append_patient(now, &event.id, record)
     }
 
     /// What a join's answer tells of the place, for the token to hold us to; nothing before a draw.

@@ -55,15 +55,14 @@ impl Room {
         let Ok(event) = self.event_or_make(now, event, true) else {
             return;
         };
+        self.events
+            .note_moved(&event, removed.clone().map(|(id, ..)| *id));
         let mut writer = event.line.write();
-        let mut ids = Vec::new();
         for (id, at, why) in removed {
-            ids.push(*id);
             self.clock.observe(*at, now, self.identity.skew_max);
             writer.remove(id, *at, reason(*why));
         }
         drop(writer);
-        self.events.note_moved(&event, ids.into_iter());
         self.schedule.at(now, &event);
     }
 

@@ -67,6 +67,16 @@ fn kept(site: &Site) -> Option<String> {
 }
 
 #[tokio::test]
+async fn an_event_s_name_may_come_escaped() {
+    let site = Site::new().await;
+    site.token("a:b").await;
+    let answer = site
+        .operate(Request::get("/api/v1/admin/events/a%3Ab"))
+        .await;
+    assert_eq!(answer.json()["event_id"], "a:b");
+}
+
+#[tokio::test]
 async fn policies_change_field_by_field_and_go_back() {
     let site = Site::new().await;
     let token = site.token("sale").await;

@@ -135,6 +135,8 @@ fn a_forgotten_event_is_gone_at_all_nodes_and_in_the_store() {
     fleet.pass(SECOND);
     // One that nobody has heard of yet, in a lane of its node.
     let last = fleet.join(1, "sale").token;
+    // Later, if by less than it takes to hear of it.
+    fleet.now = fleet.now.after(STEP / 2);
     assert!(fleet.forget(0, &sale()) > 0);
     fleet.pass(3 * SECOND);
     for token in tokens.iter().chain([&last]) {

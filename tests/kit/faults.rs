@@ -3,12 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::cluster::Cluster;
-use super::redis::{Server, wait_until};
+use super::redis::wait_until;
 
 /// Keys that one step of moving a slot takes along.
-const MOVED_AT_ONCE: &str = "10";
+const MOVED_AT_ONCE: usize = 10;
 /// How long moving some keys may take, in milliseconds.
 const MOVING_MAX: &str = "5000";
+
+/// A slot on its way from one master to another.
+pub struct Move {
+    slot: u16,
+    from: usize,
+    to: usize,
+}
 
 /// A server as another one sees it.
 struct Seen {
@@ -82,34 +89,46 @@ impl Cluster {
         server.run::<String>(&["CONFIG", "SET", "masteruser", ""]);
     }
 
-    /// Moves a slot to another master, key by key, as an operator does.
-    pub fn migrate(&self, slot: u16, to: usize) {
+    /// Begins to move a slot to another master: who asks for a key that is not there any more is sent on,
+    /// and who asks for several of which some are has to try again.
+    pub fn begin_move(&self, slot: u16, to: usize) -> Move {
         let from = self.holder(slot, to);
         let ids = [from, to].map(|n| self.servers[n].run::<String>(&["CLUSTER", "MYID"]));
-        let (source, target) = (&self.servers[from], &self.servers[to]);
-        let slot = slot.to_string();
-        let set = |server: &Server, how: &[&str]| {
-            let command = [&["CLUSTER", "SETSLOT", &slot][..], how].concat();
-            server.run::<String>(&command);
-        };
-        set(target, &["IMPORTING", &ids[0]]);
-        set(source, &["MIGRATING", &ids[1]]);
-        let port = target.port.to_string();
-        loop {
-            let some = ["CLUSTER", "GETKEYSINSLOT", &slot, MOVED_AT_ONCE];
-            let keys = source.run::<Vec<String>>(&some);
-            if keys.is_empty() {
-                break;
-            }
-            let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", MOVING_MAX, "KEYS"];
-            migrate.extend(keys.iter().map(String::as_str));
-            source.run::<String>(&migrate);
+        let moving = Move { slot, from, to };
+        self.set_slot(to, &moving, "IMPORTING", &ids[0]);
+        self.set_slot(from, &moving, "MIGRATING", &ids[1]);
+        moving
+    }
+
+    /// Moves at most so many of its keys. Answers whether there may be more.
+    pub fn move_keys(&self, moving: &Move, most: usize) -> bool {
+        let source = &self.servers[moving.from];
+        let (slot, most) = (moving.slot.to_string(), most.to_string());
+        let keys = source.run::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &slot, &most]);
+        if keys.is_empty() {
+            return false;
         }
-        set(target, &["NODE", &ids[1]]);
-        set(source, &["NODE", &ids[1]]);
-        for other in self.masters(to) {
-            set(&self.servers[other], &["NODE", &ids[1]]);
+        let port = self.servers[moving.to].port.to_string();
+        let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", MOVING_MAX, "KEYS"];
+        migrate.extend(keys.iter().map(String::as_str));
+        source.run::<String>(&migrate);
+        true
+    }
+
+    /// Moves what is left and gives the slot to its new master.
+    pub fn end_move(&self, moving: &Move) {
+        while self.move_keys(moving, MOVED_AT_ONCE) {}
+        let id = self.servers[moving.to].run::<String>(&["CLUSTER", "MYID"]);
+        let others = self.masters(moving.to).into_iter();
+        let others = others.filter(|n| ![moving.from, moving.to].contains(n));
+        for server in [moving.to, moving.from].into_iter().chain(others) {
+            self.set_slot(server, moving, "NODE", &id);
         }
+    }
+
+    fn set_slot(&self, server: usize, moving: &Move, what: &str, id: &str) {
+        let slot = moving.slot.to_string();
+        self.servers[server].run::<String>(&["CLUSTER", "SETSLOT", &slot, what, id]);
     }
 
     fn view(&self, asked: usize) -> BTreeMap<usize, Seen> {

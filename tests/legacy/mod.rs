@@ -151,7 +151,7 @@ async fn a_running_sale_moves_over_with_every_place() {
 
 /// However many there are: a flood of made-up tokens never reaches the store.
 async fn unknown_tokens_cost_no_call(client: &mut Client, faults: &Faults) {
-    let calls = || [Call::Load, Call::Gates, Call::Enter].map(|c| faults.calls(c));
+    let calls = || [Call::Load, Call::Gates, Call::Rule, Call::Enter].map(|c| faults.calls(c));
     let before = calls();
     let shape = |answer: &Answer| {
         let mut json = answer.json();
@@ -304,6 +304,20 @@ async fn who_expired_here_before_the_switch_is_moved_once_more() {
         let answer = status(&mut client, token).await.json();
         assert_eq!(answer["position"], rank as u64 + 1, "{answer}");
     }
+
+    // Flushing an event makes all void that came before: an import says so.
+    let flush = Request::post(
+        "/api/v1/admin/flush-test-data",
+        r#"{"event_ids": ["sale"]}"#,
+    )
+    .header("authorization", "Bearer secret-of-operators");
+    let mut operator = Client::connect(node.admin_listen.unwrap()).await;
+    assert_eq!(operator.call(&flush).await.status, 200);
+    let report = import(&config, &redis.url()).await;
+    assert_eq!(count(&report, "put in line now"), 0, "{report}");
+    assert_eq!(count(&report, "flushed here"), 3, "{report}");
+    let unknown = status(&mut client, &waiting[0]).await;
+    assert_eq!(unknown.code(), "TOKEN_NOT_FOUND");
     node.stop(&config).await;
 }
 

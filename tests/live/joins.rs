@@ -4,9 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegate::model::token::{TicketKeys, buffer};
 
 use super::NODES;
-use super::nodes::Fleet;
+use super::nodes::{Fleet, KEY};
 use crate::api::client::{Client, Request};
 use crate::kit::stopwatch::Stopwatch;
 
@@ -56,9 +59,10 @@ impl Counts {
         self.calls.values().sum()
     }
 
-    /// Those that came over a connection: what scripts call is part of one of these.
+    /// Those that came over a connection, without the look at the rulings that each node makes once a
+    /// second: what scripts call is part of one of these.
     pub fn sent(&self) -> u64 {
-        let sent = ["evalsha", "eval", "xread", "hget"];
+        let sent = ["evalsha", "eval", "xread", "xrange"];
         sent.iter().filter_map(|name| self.calls.get(*name)).sum()
     }
 }
@@ -193,4 +197,129 @@ async fn joins_cost_redis_a_tenth_of_a_command() {
         each(busy.bytes, idle.bytes)
     );
     assert!(sent <= COMMANDS_MAX, "a join costs {sent:.3} commands");
+}
+
+/// What the hot event lets in, a second.
+const ENTERS: u64 = 50;
+/// No master does more than this above or below the mean.
+const APART: f64 = 0.2;
+
+/// Enters with each of these as soon as it is its turn.
+async fn enter(address: std::net::SocketAddr, tokens: Vec<String>, entered: Arc<AtomicU64>) {
+    let mut client = Client::connect(address).await;
+    for token in tokens {
+        let status = Request::get(&format!("/api/v1/queue/status?token={token}"));
+        loop {
+            let answer = client.call(&status).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            if answer.json()["ready_for_entry"] == true {
+                break;
+            }
+            tokio::time::sleep(crate::kit::process::LOOK_EVERY).await;
+        }
+        let body = serde_json::json!({"waiting_token": token}).to_string();
+        let answer = client
+            .call(&Request::post("/api/v1/queue/enter", body))
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        entered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Something that is counted.
+type Figure = fn(&Counts) -> u64;
+
+/// Shows what each master did, and answers how far one was from the mean at most.
+fn compare(what: &str, load: &[Counts]) -> f64 {
+    println!("{what}");
+    let figures: [(&str, Figure); 4] = [
+        ("commands sent", Counts::sent),
+        ("with those of scripts", Counts::all),
+        ("cpu, us", |c| c.cpu),
+        ("network, bytes", |c| c.bytes),
+    ];
+    let mut worst: f64 = 0.0;
+    for (name, figure) in figures {
+        let values: Vec<_> = load.iter().map(|counts| figure(counts) as f64).collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let shown = values.iter().map(|value| {
+            let apart = value / mean - 1.0;
+            worst = worst.max(apart.abs());
+            format!("{value:>10.0} {:>+6.1} %", apart * 100.0)
+        });
+        println!("  {name:<22} {}", shown.collect::<Vec<_>>().join("  "));
+    }
+    worst
+}
+
+/// Every tenth request is one to leave, the others join.
+fn mixed(leaving: Vec<String>) -> impl Fn(u64) -> Request + Send + Sync + 'static {
+    move |n| match leaving.get(n as usize / 10).filter(|_| n % 10 == 9) {
+        None => Request::post("/api/v1/queue/join", r#"{"event_id": "sale"}"#),
+        Some(token) => Request::new("DELETE", &format!("/api/v1/queue/leave?token={token}")),
+    }
+}
+
+/// What grows with the crowd lies evenly on the masters. What grows with those let in does not: one
+/// master has the gate. What an enter costs there is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hot_event_loads_all_masters_alike() {
+    let _alone = crate::sale::alone().await;
+    let admin = "the-admin-token-of-this-test";
+    let settings = [
+        format!("defaults.rate={ENTERS}"),
+        format!("defaults.burst={ENTERS}"),
+        "defaults.paused=true".to_owned(),
+        format!("admin.token={admin}"),
+    ];
+    let fleet = Fleet::start(NODES, &settings).await;
+    let count = RATE * seconds();
+    let left = count / 10;
+    let first = paced(&fleet, RATE, 3 * left + RATE, mixed(Vec::new())).await;
+    let keys = TicketKeys::new("k1", &[("k1".to_owned(), KEY)]).unwrap();
+    let arrival = |token: &String| {
+        let mut buffer = buffer();
+        let claims = keys.verify(token, &mut buffer);
+        claims.map(|claims| claims.arrival).unwrap()
+    };
+    let token = |answer: &serde_json::Value| answer["waiting_token"].as_str().unwrap().to_owned();
+    let mut first: Vec<_> = first.iter().map(token).collect();
+    first.sort_by_cached_key(arrival);
+    // The front enters, those behind it leave.
+    let mut leaving = first.split_off((left + RATE) as usize);
+    // In no order: neighbours in line have been written together.
+    leaving = (0..leaving.len())
+        .map(|n| leaving[n * 7_919 % leaving.len()].clone())
+        .collect();
+    let later = leaving.split_off(left as usize);
+
+    let before = counts(&fleet);
+    paced(&fleet, RATE, count, mixed(leaving)).await;
+    let line = since(&counts(&fleet), &before);
+    let apart = compare("joins and leaves, by master", &line);
+
+    let open = Request::new("PATCH", "/api/v1/admin/events/sale").body(r#"{"paused": false}"#);
+    let open = open.header("authorization", &format!("Bearer {admin}"));
+    let opened = crate::api::client::call(fleet.nodes[0].admin, &open).await;
+    assert_eq!(opened.status, 200);
+    let entered = Arc::new(AtomicU64::new(0));
+    let mut entering = tokio::task::JoinSet::new();
+    let before = counts(&fleet);
+    for n in 0..8 {
+        let own = first.iter().skip(n).step_by(8).cloned().collect();
+        let entered = Arc::clone(&entered);
+        entering.spawn(enter(fleet.nodes[n % NODES].address, own, entered));
+    }
+    paced(&fleet, RATE, count, mixed(later)).await;
+    let all = since(&counts(&fleet), &before);
+    entering.shutdown().await;
+    let entered = entered.load(Ordering::Relaxed);
+    compare(&format!("the same with {entered} enters, by master"), &all);
+    let mut cpu: Vec<_> = all.iter().map(|counts| counts.cpu).collect();
+    cpu.sort_unstable();
+    println!(
+        "  the gate's master: {:.0} us more an enter, turns and their hearing included",
+        (cpu[2] as f64 - (cpu[0] + cpu[1]) as f64 / 2.0) / entered.max(1) as f64
+    );
+    assert!(apart <= APART, "masters are {:.0} % apart", apart * 100.0);
 }

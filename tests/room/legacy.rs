@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use tidegate::model::token::TicketKeys;
-use tidegate::model::{
-    Batch, Gone, Kind, LegacyToken, Micros, NodeId, Policy, Record, Ruling, TicketId,
-};
+use tidegate::model::{Batch, Gone, Kind, LegacyToken, Micros, NodeId};
+use tidegate::model::{Policy, Record, Ruling, TicketId};
 use tidegate::room::answer::{EnterRefusal, NotReady, Phase, TokenRefusal};
 
 use super::house::{House, START, event, policy};
@@ -179,7 +178,7 @@ fn a_restart_finds_them_and_a_forgotten_event_has_none() {
         .restore_live(fresh.now, &event("sale"), &[key(FIRST, 60_000_000)]);
     assert_eq!(fresh.place(FIRST), 1);
     let ruling = Ruling {
-        stamp: fresh.room.stamp(fresh.now),
+        stamp: fresh.now,
         forgotten: fresh.room.forgetting(fresh.now, &event("sale")),
         patch: None,
     };

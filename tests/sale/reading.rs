@@ -36,6 +36,16 @@ pub struct Turn {
     /// that said "ready" was received.
     pub given: Span,
     pub fate: Fate,
+    /// Until when it was to be kept, as far as that was told.
+    pub until: Option<u64>,
+}
+
+impl Turn {
+    /// When it may lapse. A machine that was held up may tell of it only after a part of its time.
+    fn lapses_after(&self, run: &Run) -> u64 {
+        let whole = self.given.from + run.terms.ready_ttl;
+        self.until.map_or(whole, |until| until.min(whole))
+    }
 }
 
 /// One story, read.
@@ -109,7 +119,11 @@ pub fn read<'a>(run: &Run, story: &'a Story) -> Reading<'a> {
                     reading.turns.push(Turn {
                         given,
                         fate: Fate::Lapses,
+                        until: None,
                     });
+                }
+                if let (What::Told(place), Some(turn)) = (&seen.what, reading.turns.last_mut()) {
+                    turn.until = place.within.map(|within| seen.sent + within).or(turn.until);
                 }
                 if matches!(seen.what, What::Granted { .. })
                     && let Some(turn) = reading.turns.last_mut()
@@ -186,7 +200,7 @@ impl Reading<'_> {
         let Some(turn) = self.turns.last() else {
             return Fate::Broken;
         };
-        if seen.received >= turn.given.from + run.terms.ready_ttl {
+        if seen.received >= turn.lapses_after(run) {
             Fate::Lapses
         } else if run.down_between(turn.given.from, seen.received) {
             Fate::LostInKill
@@ -206,7 +220,7 @@ impl Reading<'_> {
         // A turn that lives through a kill may be forgotten in it, which gives it back too.
         let held = fate == Fate::Lapses && !run.down_between(given.from, to);
         let from = if held {
-            given.from + run.terms.ready_ttl
+            turn.lapses_after(run)
         } else {
             given.from
         };

@@ -50,6 +50,7 @@ struct StatusAnswer {
     ready_for_entry: bool,
     poll_after_ms: u64,
     total_waiting: u64,
+    enter_within_sec: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +83,7 @@ pub async fn visit(sale: &Sale, person: Person) -> Story {
         position: 0,
         ready: false,
         entered: false,
+        within: None,
     };
     let rng = StdRng::seed_from_u64(person.seed);
     let (token, seen) = (String::new(), Vec::new());
@@ -332,12 +334,13 @@ async fn status(sale: &Sale, token: &str, due: u64) -> (Seen, Option<Place>, Opt
     let mut told = None;
     let mut seen = read(exchange, Call::Status, |answer| {
         let status: StatusAnswer = body(answer, 200)?;
-        let place = place(
+        let mut place = place(
             &status.status,
             status.position,
             status.ready_for_entry,
             status.eta_sec,
         )?;
+        place.within = status.enter_within_sec.map(|sec| sec * SECOND);
         let plausible = place.entered || status.poll_after_ms > 0;
         // Everybody told to wait is among those waiting, and nobody waited longer than the sale.
         let sane = plausible && status.waiting_time < 3600 && status.total_waiting < 1 << 40;
@@ -416,6 +419,7 @@ fn place(status: &str, position: u64, ready: bool, eta_sec: u64) -> Option<Place
         position,
         ready: ready && !entered,
         entered,
+        within: None,
     })
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod layout;
 mod load;
 mod lock;
+mod survey;
 mod tail;
 mod writer;
 
@@ -38,6 +39,7 @@ use writer::{Ack, Broken, Step};
 
 use error::Failure;
 pub use error::OpenError;
+pub use survey::{Survey, survey};
 
 /// How long a call waits for the disk before it gives up.
 const PATIENCE: Duration = Duration::from_secs(10);

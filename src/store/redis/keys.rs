@@ -46,6 +46,13 @@ impl Keys {
         &self.bases[usize::from(self.home(event))]
     }
 
+    /// The slot of each partition.
+    pub fn slots(&self) -> Vec<u16> {
+        let partitions = self.partitions();
+        let slots = (0..partitions).map(|partition| slot(&tag(partition, partitions)));
+        slots.map(|slot| slot as u16).collect()
+    }
+
     /// The fixed facts.
     pub fn meta(&self) -> String {
         format!("{}:{{c}}:meta", self.prefix)

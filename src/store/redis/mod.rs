@@ -9,6 +9,7 @@ mod clustered;
 mod feed;
 mod gate;
 mod keys;
+mod layout;
 mod link;
 mod load;
 mod meta;
@@ -18,6 +19,7 @@ mod reply;
 mod rulings;
 mod scripts;
 mod settings;
+mod survey;
 mod wait;
 
 use std::sync::Arc;
@@ -34,10 +36,13 @@ use link::Link;
 use scripts::{Call, Scripts};
 use wait::Waiters;
 
+pub use layout::{Layout, Master};
+pub use open::{VERSION_MIN, evicts, is_known};
 pub use settings::{Address, Mode, Settings};
+pub use survey::{Contents, Server, Survey, survey};
 
-/// Partitions that are assumed until [`Store::meta`] says otherwise.
-const PARTITIONS: u16 = 16;
+/// Partitions of a store that is used for the first time, which are assumed until [`Store::meta`] says otherwise.
+pub const PARTITIONS: u16 = 16;
 
 /// A store on Redis. Ask [`Store::meta`] first: it says how many partitions the keys are made for.
 pub struct Redis {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
+use redis::{ErrorKind, RedisResult, ServerErrorKind, Value};
 
 use super::classify::classified;
 use super::link::{connect, connect_any};
@@ -70,8 +70,13 @@ async fn ask(
         Some(kept) => kept.clone(),
         None => connect_any(settings).await?.0,
     };
+    let mut asking = false;
     for _ in 0..REDIRECTIONS_MAX {
         connection.set_response_timeout(patience + settings.response_timeout);
+        if std::mem::take(&mut asking) {
+            // Lets the next command in to a slot that is on its way.
+            let _: Value = redis::cmd("ASKING").query_async(&mut connection).await?;
+        }
         let error = match read.query_async(&mut connection).await {
             Ok(answer) => return Ok((answer, connection)),
             Err(error) => error,
@@ -84,9 +89,10 @@ async fn ask(
         let Some(address) = error.redirect_node().and_then(|(node, _)| parse(node)) else {
             return Err(error);
         };
+        asking = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
         connection = connect(settings, &address, settings.response_timeout).await?;
     }
-    let kind = redis::ErrorKind::ClusterConnectionNotFound;
+    let kind = ErrorKind::ClusterConnectionNotFound;
     Err((kind, "servers send each other's readers on and on").into())
 }
 

@@ -18,6 +18,7 @@ pub fn visitor(number: usize, at: u64, position: u64) -> Teller {
         position,
         ready: position == 0,
         entered: false,
+        within: None,
     };
     let token = format!("token-{number}");
     Teller(Story {
@@ -52,6 +53,7 @@ impl Teller {
             position,
             ready: position == 0,
             entered: false,
+            within: None,
         };
         self.call(at, Call::Status, What::Told(place))
     }
@@ -101,6 +103,7 @@ pub fn run(stories: Vec<Story>) -> Run {
         terms,
         stories,
         outages: Vec::new(),
+        late: Vec::new(),
     }
 }
 
