@@ -67,7 +67,11 @@ fn tickets_after_the_horizon_wait_for_a_node_that_is_heard_and_not_for_one_that_
     bench.ask(&request);
     let request = here(&mut bench, 0, 1_000, ids(0..8));
     let answer = bench.ask(&request);
-    assert_eq!(called(&answer), ids(0..5), "5 is at home at node 1, after its horizon");
+    assert_eq!(
+        called(&answer),
+        ids(0..5),
+        "5 is at home at node 1, after its horizon"
+    );
     let kept = |node, after, away| Kept {
         node: NodeId(node),
         after: Micros(after),
@@ -114,7 +118,11 @@ fn a_node_is_taken_for_dead_only_after_others_asked_for_long_enough() {
     for second in 0..92 {
         let request = here(&mut bench, 0, 1_000, vec![]);
         answer = bench.ask(&request);
-        assert_eq!(answer.kept.len(), if second < 90 { 2 } else { 1 }, "{second}");
+        assert_eq!(
+            answer.kept.len(),
+            if second < 90 { 2 } else { 1 },
+            "{second}"
+        );
         bench.now += SECOND;
     }
     assert_eq!(answer.level, 8 * TURN);
