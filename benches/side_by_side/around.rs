@@ -240,11 +240,16 @@ pub fn start(stage: &Stage, visitors: usize) -> Start {
 
 /// Connections that were used once and are left alone.
 pub fn connections(stage: &Stage) -> Connections {
-    let wanted = stage.plan.idle_connections;
+    // Some files are needed for other things.
+    let files = tidegate::http::raise_descriptor_limit() as usize;
+    let wanted = stage.plan.idle_connections.min(files - 1_000);
     stage.say(&format!("{wanted} open connections"));
-    // Twice as many: each has an end here too.
-    tidegate::http::raise_descriptor_limit();
-    let server = stage.tidegate(stage.embedded());
+    let mut settings = stage.embedded();
+    settings.extend([
+        "limits.connections=200000".to_owned(),
+        "limits.idle_timeout=10m".to_owned(),
+    ]);
+    let server = stage.tidegate(settings);
     let crowd = Crowd::join(server.address, 1_000, |_| {});
     let before = resident(server.pid());
     let mut held = Vec::with_capacity(wanted);

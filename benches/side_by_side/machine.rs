@@ -51,6 +51,16 @@ impl Cores {
     }
 }
 
+/// Lets this process and all it starts have so many open files, as far as the system allows.
+pub fn allow_files(count: usize) {
+    let pid = std::process::id().to_string();
+    let limit = format!("--nofile={count}:{count}");
+    // Only root may; others keep the limit they have.
+    let _ = Command::new("prlimit")
+        .args(["--pid", &pid, &limit])
+        .output();
+}
+
 fn move_to(cores: &str, pid: u32) {
     let moved = Command::new("taskset")
         .args(["-a", "-p", "-c", cores, &pid.to_string()])

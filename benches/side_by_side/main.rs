@@ -53,7 +53,15 @@ fn main() {
     let cores = Cores::of_this_machine();
     let machine = Machine::this(command, cores.all);
     cores.take_load_side();
+    machine::allow_files(plan.idle_connections + 10_000);
     let stage = Stage::open(cores, plan);
+    if arguments.iter().any(|argument| argument == "status") {
+        // For work on the status path: that and the bare server, nothing else.
+        let sizes = [1_000, stage.plan.visitors];
+        return sizes
+            .iter()
+            .for_each(|n| println!("{:#?}", compare::size(&stage, *n)));
+    }
     let figures = run(&stage, machine);
     report::write(&figures).expect("target/bench can be written");
 }

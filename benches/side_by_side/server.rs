@@ -124,9 +124,14 @@ impl Drop for Server {
 /// The address that a process tells; its further output is read and dropped, so that it never blocks.
 fn told<T>(output: impl Read + Send + 'static, address: impl Fn(&str) -> Option<T>) -> T {
     let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-    let found = lines.find_map(|line| address(&line));
+    let mut said = String::new();
+    let found = lines.find_map(|line| {
+        said += &line;
+        said.push('\n');
+        address(&line)
+    });
     std::thread::spawn(move || lines.for_each(drop));
-    found.expect("it says where it listens")
+    found.unwrap_or_else(|| panic!("it ended before it listened:\n{said}"))
 }
 
 /// The command line of such a process: `serve <workers> bare <body>` or `serve <workers> <design>
