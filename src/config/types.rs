@@ -381,7 +381,7 @@ impl Default for Limits {
             body_bytes: 8192,
             url_bytes: 4096,
             header_bytes: 16384,
-            headers: 64,
+            headers: 100,
             connections: 100_000,
             header_read_timeout: seconds(10),
             idle_timeout: seconds(75),

@@ -14,6 +14,8 @@ use crate::model::gate::Turn;
 use crate::model::token::Claims;
 use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
+/// A view that is older than this misses more than the joins that are on their way.
+const HEARD_WITHIN: Duration = Duration::from_millis(300);
 /// Whose turn is further away than this is in no hurry.
 const FAR: Duration = Duration::from_secs(2);
 /// When it is worth trying again after something was full.
@@ -134,7 +136,7 @@ impl Room {
             self.record(now, event, Kind::Joined, id, arrival)
         };
         side.joined_at = now;
-        side.joins.note(now);
+        side.joins.note(now, self.feed_lag(now) <= HEARD_WITHIN);
         let peers = self.identity.fleet.saturating_sub(1);
         let unheard = side.joins.unheard(peers, far);
         let ticket = TicketKey { arrival, id };

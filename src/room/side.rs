@@ -224,17 +224,20 @@ impl Leaving {
     }
 }
 
-/// Joins of this and the last tenths of a second, and how many others may be on their way meanwhile.
+/// Joins of this and the last tenths of a second, or since the other nodes were last heard, and how
+/// many others may be on their way meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct RecentJoins {
     tenth: u64,
     /// Of this tenth, the last, and the one before.
     counts: [u32; 3],
+    /// Since the other nodes could not be heard.
+    deaf: u32,
 }
 
 impl RecentJoins {
-    /// Notes a join.
-    pub fn note(&mut self, now: Micros) {
+    /// Notes a join, and whether other nodes can be heard at present.
+    pub fn note(&mut self, now: Micros, heard: bool) {
         let tenth = now.0 / 100_000;
         let [current, last, _] = self.counts;
         match tenth.wrapping_sub(self.tenth) {
@@ -245,6 +248,11 @@ impl RecentJoins {
         }
         self.tenth = tenth;
         self.counts[0] = self.counts[0].saturating_add(1);
+        self.deaf = if heard {
+            0
+        } else {
+            self.deaf.saturating_add(1)
+        };
     }
 
     /// How many tickets may have joined on the `peers` other nodes before the one just noted without
@@ -253,6 +261,6 @@ impl RecentJoins {
     pub fn unheard(&self, peers: u16, far: bool) -> u64 {
         let tenths = if far { &self.counts } else { &self.counts[..2] };
         let joins: u64 = tenths.iter().copied().map(u64::from).sum();
-        joins * u64::from(peers) * 3 / 2
+        joins.max(self.deaf.into()) * u64::from(peers) * 3 / 2
     }
 }

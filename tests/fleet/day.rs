@@ -394,6 +394,18 @@ impl Day {
                 .unwrap();
         }
         self.fleet.pass(Duration::from_secs(2));
+        // What a goodbye or a silence ended just now is still on its way to the others.
+        let (mut quiet, mut steps) = (0, 0);
+        while quiet < 3 && steps < 200 {
+            self.fleet.pass(STEP);
+            let mut nodes = self.fleet.nodes.iter().flatten();
+            quiet = if nodes.all(|n| n.journal.depth() == 0) {
+                quiet + 1
+            } else {
+                0
+            };
+            steps += 1;
+        }
         self.faults = faults;
     }
 

@@ -9,7 +9,7 @@ use super::nodes::{Fleet, STEP, sale};
 use crate::room::house::policy;
 
 const SECOND: Duration = Duration::from_secs(1);
-const MOMENT: Duration = Duration::from_millis(250);
+const MOMENT: Duration = Duration::from_millis(300);
 
 fn still() -> Policy {
     Policy {
@@ -486,6 +486,30 @@ fn a_told_place_stands_for_as_long_as_others_are_not_heard() {
     }
     fleet.pass(2 * SECOND);
     assert_eq!(fleet.places(&joined.token), [11, 11]);
+}
+
+#[test]
+fn a_join_while_others_cannot_be_heard_counts_on_as_many_of_theirs() {
+    let mut fleet = Fleet::new(2, still(), 1);
+    fleet.pass(SECOND);
+    for node in 0..2 {
+        fleet.node_mut(node).cut = true;
+    }
+    fleet.pass(SECOND);
+    let joined: Vec<_> = (0..40)
+        .map(|n| {
+            fleet.pass(SECOND / 10);
+            fleet.join(n % 2, "sale")
+        })
+        .collect();
+    for node in 0..2 {
+        fleet.node_mut(node).cut = false;
+    }
+    fleet.pass(SECOND);
+    for (n, joined) in (1..).zip(&joined) {
+        assert!(joined.standing.position >= n && joined.standing.position <= n + n / 2 + 2);
+        assert_eq!(fleet.place(0, &joined.token), n);
+    }
 }
 
 #[test]
