@@ -371,6 +371,7 @@ impl Room {
                 arrival: view.time,
                 id: found.id,
             };
+            side.rewind(&key);
             match view.state {
                 _ if view.state.is_gone() => {}
                 State::Called { until } if until > now => {}

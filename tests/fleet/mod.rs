@@ -4,5 +4,6 @@ mod day;
 mod nodes;
 mod random;
 mod rulings;
+mod shares;
 mod store;
 mod stories;

@@ -9,7 +9,7 @@ use super::nodes::{Fleet, STEP, sale};
 use crate::room::house::policy;
 
 const SECOND: Duration = Duration::from_secs(1);
-const MOMENT: Duration = Duration::from_millis(150);
+const MOMENT: Duration = Duration::from_millis(300);
 
 fn still() -> Policy {
     Policy {
