@@ -8,6 +8,7 @@
 mod apart;
 mod api;
 mod fleet;
+mod fuzz;
 mod kit;
 mod live;
 mod process;
