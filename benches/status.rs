@@ -3,62 +3,44 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-use std::collections::BTreeMap;
+#[path = "common/room.rs"]
+mod room;
+
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use room::{START, empty_journal};
 use tidegate::http::status_body;
-use tidegate::journal::lane::{Journal, Limits};
-use tidegate::model::pass::PassKeys;
 use tidegate::model::token::{self, TicketKeys};
-use tidegate::model::{Micros, NodeId, Policy};
+use tidegate::model::{EventId, LegacyToken, Micros, TicketKey};
+use tidegate::room::Room;
 use tidegate::room::answer::Join;
-use tidegate::room::{Identity, Room, Settings};
 
-const START: Micros = Micros(1_800_000_000_000_000);
 const TARGET_NS: f64 = 600.0;
 const ROUNDS: usize = 9;
 
-fn room(tickets: usize) -> Room {
-    let limits = Limits {
-        records_max: tickets * 2,
-        batch_records: 4096,
-        batch_bytes: 1 << 20,
-        flush_interval: Duration::from_millis(10),
-        tail_records: 0,
-    };
-    let key = vec![("k1".to_owned(), [7; 32])];
-    let keys = (
-        TicketKeys::new("k1", &key).expect("a key"),
-        PassKeys::new("k1", &key).expect("a key"),
-    );
-    let identity = Identity {
-        node: NodeId(0),
-        fleet: 1,
-        epoch: 1,
-        events_max: 10,
-        skew_max: Duration::from_secs(1),
-        lag_max: Duration::from_millis(500),
-    };
-    let settings = Settings {
-        defaults: Policy {
-            max_waiting: 20_000_000,
-            ..Policy::default()
-        },
-        events: BTreeMap::new(),
-        create_on_demand: true,
-        polling: (Duration::from_secs(1), Duration::from_secs(30)),
-    };
-    let journal = Arc::new(Journal::new(16, NodeId(0), 1, limits));
-    Room::new(START, identity, settings, keys, journal)
+/// A waiting token of another gateway: a UUID that is as good as random.
+fn legacy(n: u64) -> String {
+    let hash = blake3::hash(&n.to_be_bytes()).to_hex();
+    [
+        &hash[..8],
+        &hash[8..12],
+        &hash[12..16],
+        &hash[16..20],
+        &hash[20..32],
+    ]
+    .join("-")
 }
 
-fn empty_journal(room: &Room) {
-    for lane in 0..room.journal().partitions() {
-        while room.journal().cut(lane, START, START, true).is_some() {
-            room.journal().acknowledge(lane);
-        }
+/// Puts the tickets of these tokens in line, as after an import, spread over some events.
+fn move_over(room: &Room, keys: &TicketKeys, tokens: &[String], events: usize) {
+    for (event, tokens) in tokens.chunks(tokens.len().div_ceil(events)).enumerate() {
+        let tickets = tokens.iter().enumerate().map(|(n, token)| TicketKey {
+            arrival: Micros(START.0 - n as u64),
+            id: keys.legacy_ids(&LegacyToken::parse(token).expect("a UUID"))[0],
+        });
+        let event = EventId::new(&format!("moved.{event}")).expect("a fine id");
+        room.restore_live(START, &event, &tickets.collect::<Vec<_>>());
     }
 }
 
@@ -83,7 +65,7 @@ fn main() {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(1_000_000);
-    let room = room(tickets);
+    let room = room::room(tickets);
     let mut tokens = Vec::with_capacity(tickets);
     let ask = Join {
         event: "sale",
@@ -111,8 +93,7 @@ fn main() {
         .map(|token| token.as_str().to_owned())
         .collect();
     let asked = &tokens[..tokens.len().min(1_000_000)];
-    let key = vec![("k1".to_owned(), [7; 32])];
-    let keys = TicketKeys::new("k1", &key).expect("a key");
+    let (keys, _) = room::keys();
     let verify = measure(asked, |token, _| {
         black_box(
             keys.verify(token, &mut token::buffer())
@@ -127,12 +108,31 @@ fn main() {
             black_box(status_body(&room.standing(now, &found)));
         }
     });
+    let moved: Vec<_> = (0..tickets as u64).map(legacy).collect();
+    move_over(&room, &keys, &moved, 1);
+    let moved = &moved[..moved.len().min(1_000_000)];
+    let found = measure(moved, |token, now| {
+        if let Ok(found) = room.look(now, token) {
+            black_box(status_body(&room.standing(now, &found)));
+        }
+    });
+    let strange: Vec<_> = (0..200_000).map(|n| legacy(n | 1 << 63)).collect();
+    let unknown = measure(&strange, |token, now| {
+        black_box(room.look(now, token).is_err());
+    });
+    move_over(&room, &keys, &strange[100_000..], 99);
+    let unknown_of_many = measure(&strange[..100_000], |token, now| {
+        black_box(room.look(now, token).is_err());
+    });
     println!("status decision at {tickets} waiting, unique tokens in random order, ns each");
     println!("  {:<44} {join:>8.0}", "join (the whole room side of it)");
     for (what, (median, best)) in [
         ("verify the token", verify),
         ("verify, find, rank", look),
         ("verify, find, rank, render", whole),
+        ("the same for a token that was moved over", found),
+        ("a UUID that nobody has", unknown),
+        ("the same when 100 events were moved over", unknown_of_many),
     ] {
         println!("  {what:<44} {median:>8.0} ({best:.0})");
     }

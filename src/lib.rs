@@ -1,10 +1,10 @@
 //! Tidegate: a waiting room in one binary.
 //!
 //! Read `http → room → journal → store` and you have read a request. Imports point one way:
-//! `main → app → everything`; `http → room, model, clock, telemetry`; `room → journal's lane,
-//! model`; `journal → store (the trait), model, clock, telemetry`; `store → model, telemetry`;
-//! `model`, `clock` and `telemetry` import nothing of ours; all may take atomics from `sync`.
-//! `tests/tidy` holds this true.
+//! `main → app, doctor → everything`; `http → room, model, clock, telemetry`; `room → journal's lane,
+//! model`; `journal → store (the trait), model, clock, telemetry`; `legacy → store (the trait),
+//! model, clock`; `store → model, telemetry`; `model`, `clock` and `telemetry` import nothing of
+//! ours; all may take atomics from `sync`. `tests/tidy` holds this true.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -13,8 +13,10 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod http;
 pub mod journal;
+pub mod legacy;
 pub mod model;
 pub mod room;
 pub mod store;

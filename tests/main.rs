@@ -7,12 +7,15 @@
 
 mod apart;
 mod api;
+mod doctor;
 mod fleet;
 mod fuzz;
 mod kit;
+mod legacy;
 mod live;
 mod process;
 mod room;
 mod sale;
+mod start;
 mod store;
 mod tidy;

@@ -3,17 +3,21 @@
 //! Start: store → keys → room → listeners (answering "loading") → load → ready → turns, flushing.
 //! Stop: not ready → requests drained → turns stopped → journal flushed → store closed.
 
+mod beats;
 mod effects;
+mod import;
+mod late;
 mod load;
 mod node;
 mod parts;
 mod refill;
+mod rulings;
 mod scrape;
 mod turns;
+mod work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -22,14 +26,11 @@ use crate::clock::Clock;
 use crate::config::{Config, Sources, Watch, WatchError};
 use crate::http::{self, Shared};
 use crate::room::Room;
-use crate::store::Retry;
 use crate::telemetry::logging::LogHandle;
 
+pub use import::{Import, ImportError, OrderError};
 pub use node::Node;
-pub use parts::Keys;
-
-/// A store that does not answer at the start is tried this often.
-const START_RETRY: Duration = Duration::from_secs(3);
+pub use parts::{Keys, redis_settings};
 
 /// Why the process cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +73,8 @@ pub enum RunError {
 /// Runs until `SIGTERM` or `SIGINT`. `sources` are where `config` came from, for reloads.
 ///
 /// # Errors
-/// It cannot start; nothing was answered then.
+/// It cannot start, and nothing was answered; or it was served without its store and turned out not
+/// to fit it.
 pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -89,11 +91,10 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
     let changes = watch.subscribe();
     let watching = tokio::spawn(watch.run(std::future::pending()));
     let starting = async {
-        let opened = until_answered(async || parts::store_and_keys(&config, &clock).await).await;
-        let (store, keys) = opened?;
+        let (store, keys) = parts::store_and_keys(&config, &clock)?;
         Node::start(&config, clock.clone(), store, keys).await
     };
-    let node = tokio::select! {
+    let mut node = tokio::select! {
         node = starting => node?,
         _ = terminate.recv() => {
             tracing::info!("SIGTERM received before the start");
@@ -110,29 +111,24 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
         changes,
         log,
     ));
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM received, draining"),
-        _ = interrupt.recv() => tracing::info!("SIGINT received, draining"),
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => {
+            tracing::info!("SIGTERM received, draining");
+            Ok(())
+        }
+        _ = interrupt.recv() => {
+            tracing::info!("SIGINT received, draining");
+            Ok(())
+        }
+        error = node.failed() => {
+            tracing::error!(%error, "this node does not fit its store, draining");
+            Err(error)
+        }
+    };
     watching.abort();
     following.abort();
     node.stop(&config).await;
-    Ok(())
-}
-
-/// Tries until the store answers, and says so while it does not. What no waiting mends is handed on.
-async fn until_answered<T>(
-    mut attempt: impl AsyncFnMut() -> Result<T, RunError>,
-) -> Result<T, RunError> {
-    loop {
-        match attempt().await {
-            Err(RunError::Store(error)) if error.retry != Retry::Never => {
-                tracing::warn!(%error, "waiting for the store to answer before the start");
-                tokio::time::sleep(START_RETRY).await;
-            }
-            other => return other,
-        }
-    }
+    ended
 }
 
 /// Applies what may change at run time.

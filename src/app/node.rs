@@ -2,23 +2,28 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::{RunError, effects, load, parts, refill, scrape, turns, until_answered};
+use super::work::{Handles, Work};
+use super::{RunError, beats, effects, late, load, parts, scrape};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, Build, Drained, Face, Shared};
-use crate::journal::flush::Flusher;
-use crate::journal::health::Health;
 use crate::journal::lane::Journal;
-use crate::model::Micros;
+use crate::model::{Beat, Micros};
+use crate::room::effects::Nodes;
 use crate::room::{Identity, Room};
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::version;
+
+/// How long the store may take to answer for the first time before it is served without.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
 
 /// A running node.
 pub struct Node {
@@ -30,29 +35,33 @@ pub struct Node {
     pub(super) shared: Arc<Shared>,
     store: Arc<dyn Store>,
     listeners: Vec<JoinHandle<Drained>>,
-    turns: JoinHandle<()>,
-    refill: JoinHandle<()>,
-    /// In a fleet only.
-    follower: Option<JoinHandle<()>>,
-    flusher: JoinHandle<usize>,
+    /// Gives the work out once it is there, which it mostly is at once.
+    work: JoinHandle<Option<Work>>,
+    failed: oneshot::Receiver<RunError>,
+    beats: JoinHandle<()>,
     stop_listening: watch::Sender<bool>,
-    stop_turns: watch::Sender<bool>,
-    stop_flushing: watch::Sender<bool>,
+    stop_waiting: watch::Sender<bool>,
 }
 
 impl Node {
     /// Starts a node over a store; answers when it is ready.
     ///
     /// # Errors
-    /// It cannot listen, or the store does not answer.
+    /// It cannot listen, or the store refuses it. A store that does not answer is waited for, or
+    /// served without, as `store.start` says.
     pub async fn start(
         config: &Config,
         clock: Clock,
         store: Arc<dyn Store>,
         keys: parts::Keys,
     ) -> Result<Self, RunError> {
-        let meta = until_answered(async || Ok(store.meta(parts::PARTITIONS).await?)).await?;
-        let partitions = meta.partitions;
+        let start = config.store.start;
+        let meta = async || Ok(store.meta(parts::PARTITIONS).await?);
+        let meta = late::answered(start, FIRST_ANSWER, meta).await?;
+        // What is assumed of a store that is served without is held against it when it answers.
+        let partitions = meta
+            .as_ref()
+            .map_or(parts::PARTITIONS, |meta| meta.partitions);
         let now = Micros(clock.now_micros());
         let epoch = u32::try_from(now.0 / 1_000_000).unwrap_or(u32::MAX);
         let limits = parts::limits(config);
@@ -64,6 +73,7 @@ impl Node {
             events_max: config.events.max_events.get() as usize,
             skew_max: config.fleet.max_clock_skew,
             lag_max: config.journal.lag,
+            share_limit: config.fleet.share_limit,
         };
         let settings = parts::room_settings(config);
         let room = Arc::new(Room::new(
@@ -73,20 +83,32 @@ impl Node {
             keys,
             Arc::clone(&journal),
         ));
-        let health = Arc::new(Health::default());
-        let stale_after = config.journal.stale_after;
+        let handles = Handles {
+            room: Arc::clone(&room),
+            journal: Arc::clone(&journal),
+            store: Arc::clone(&store),
+            health: Arc::default(),
+            clock: clock.clone(),
+        };
         let effects = Arc::new(effects::StoreEffects {
             store: Arc::clone(&store),
-            health: Arc::clone(&health),
-            journal: Arc::clone(&journal),
+            health: Arc::clone(&handles.health),
+            journal,
             clock: clock.clone(),
-            stale_after,
+            stale_after: config.journal.stale_after,
+            in_fleet: config.fleet.size.get() > 1,
+            nodes: ArcSwap::from_pointee(Nodes {
+                own: config.fleet.node,
+                size: config.fleet.size.get(),
+                beats: Vec::new(),
+                number_taken: false,
+            }),
         });
         let metrics = Arc::new(Metrics::new(http::ROUTES));
         metrics.read_from(scrape::source(&room, &effects, &clock));
         let shared = Arc::new(Shared::new(
             Arc::clone(&room),
-            effects,
+            Arc::<effects::StoreEffects>::clone(&effects),
             clock.clone(),
             metrics,
             parts::http_settings(config),
@@ -98,43 +120,36 @@ impl Node {
         ));
         let (stop_listening, stopped) = watch::channel(false);
         let (listeners, listen, admin) = listen(config, &shared, &stopped)?;
-        let loaded = until_answered(async || Ok(load::load(&room, &store, &clock).await?)).await?;
-        let (stop_flushing, drain) = watch::channel(false);
-        let dumped = Arc::clone(&room);
-        let flusher = Flusher {
-            journal,
-            store: Arc::clone(&store),
-            clock: clock.clone(),
-            health: Arc::clone(&health),
-            in_fleet: config.fleet.size.get() > 1,
-            dump: Box::new(move |lane| {
-                let mut all = Vec::new();
-                dumped.dump(lane, |event, records| all.push((event.clone(), records)));
-                all
-            }),
+        let load = async || Ok(load::load(&room, &store, &clock).await?);
+        let loaded = match meta {
+            Some(_) => late::answered(start, Duration::MAX, load).await?,
+            None => None,
         };
-        let (stop_turns, stop) = watch::channel(false);
-        let follower = (config.fleet.size.get() > 1).then(|| {
-            let follower = load::follower(&room, &store, &clock, &health);
-            tokio::spawn(follower.run(loaded.ends, stop.clone()))
-        });
-        let watch = refill::Watch {
-            room: Arc::clone(&room),
-            store: Arc::clone(&store),
-            health: Arc::clone(&health),
-            clock: clock.clone(),
+        let (fail, failed) = oneshot::channel();
+        let (stop_waiting, stop) = watch::channel(false);
+        let work = if let Some(loaded) = loaded {
+            let work = Work::start(config, &handles, loaded);
+            room.set_loaded(true);
+            tokio::spawn(std::future::ready(Some(work)))
+        } else {
+            handles.health.leave_alone();
+            room.serve_empty();
+            tokio::spawn(late::catch_up(
+                Arc::new(config.clone()),
+                handles,
+                stop.clone(),
+                fail,
+            ))
         };
-        let refill = tokio::spawn(watch.run(meta, stop.clone()));
-        let turns = turns::Turns {
-            room: Arc::clone(&room),
-            store: Arc::clone(&store),
-            health,
-            clock,
-            stale_after,
+        let beat = Beat {
+            node: config.fleet.node,
+            instance: rand::random(),
+            version: version::VERSION.to_owned(),
+            listen: listen.to_string(),
+            started: now,
+            at: now,
         };
-        let flusher = tokio::spawn(flusher.run(drain));
-        let turns = tokio::spawn(turns.run(stop));
-        room.set_loaded(true);
+        let beats = tokio::spawn(beats::run(beat, effects, stop));
         announce(listen, admin);
         Ok(Self {
             listen,
@@ -143,14 +158,21 @@ impl Node {
             shared,
             store,
             listeners,
-            turns,
-            refill,
-            follower,
-            flusher,
+            work,
+            failed,
+            beats,
             stop_listening,
-            stop_turns,
-            stop_flushing,
+            stop_waiting,
         })
+    }
+
+    /// Waits until the node cannot go on: it was served without its store, which answers by now and
+    /// is none that the node fits. For ever, mostly. To be asked once.
+    pub async fn failed(&mut self) -> RunError {
+        match (&mut self.failed).await {
+            Ok(error) => error,
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Stops in the order in which nothing acknowledged is lost; says what is left, if anything.
@@ -161,18 +183,13 @@ impl Node {
         for listener in self.listeners {
             cut += listener.await.map_or(0, |drained| drained.cut);
         }
-        self.stop_turns.send_replace(true);
-        let _ = self.turns.await;
-        let _ = self.refill.await;
-        if let Some(follower) = self.follower {
-            let _ = follower.await;
-        }
-        self.stop_flushing.send_replace(true);
-        let flushed = tokio::time::timeout(config.server.drain_timeout, self.flusher).await;
-        let left = match flushed {
-            Ok(Ok(left)) => left,
-            Ok(Err(_)) | Err(_) => self.room.journal().depth(),
+        self.stop_waiting.send_replace(true);
+        let left = match self.work.await {
+            Ok(Some(work)) => work.stop(config.server.drain_timeout).await,
+            Ok(None) | Err(_) => None,
         };
+        let _ = self.beats.await;
+        let left = left.unwrap_or_else(|| self.room.journal().depth());
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store did not close well");
         }

@@ -60,13 +60,21 @@ fn of_node(room: &Room, effects: &StoreEffects, clock: &Clock) -> Vec<Sample> {
     let (samples, promised, real, off) = room.promises().totals();
     let now = Micros(clock.now_micros());
     let age = room.journal().age(now);
+    let nodes = effects.nodes();
+    let live = nodes.beats.iter().filter(|beat| beat.is_live(now)).count();
     vec![
+        plain(&metrics::NODES_LIVE, live as f64),
+        plain(
+            &metrics::NUMBER_TAKEN,
+            f64::from(u8::from(nodes.number_taken)),
+        ),
         plain(&metrics::JOURNAL_RECORDS, room.journal().depth() as f64),
         plain(&metrics::JOURNAL_AGE, age.as_secs_f64()),
         plain(&metrics::STORE_UP, up),
         plain(&metrics::STORE_CIRCUIT, circuit),
         plain(&metrics::STORE_FAILED, effects.health.failed_total() as f64),
         plain(&metrics::FEED_LAG, room.feed_lag(now).as_secs_f64()),
+        plain(&metrics::SHARING, room.sharing() as f64),
         plain(&metrics::CLOCKS_OFF, room.clocks_off() as f64),
         plain(&metrics::CLOCK_JUMPS, clock.jumps_refused() as f64),
         plain(&metrics::TOKENS_FORGED, room.forged() as f64),

@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::tree::{Value, Written, dotted};
 use super::types::{
     Ack, Admin, Config, Cors, Events, Fleet, Fsync, Journal, KeySet, Limits, Log, Polling, Redis,
-    RedisMode, Server, Store, StoreKind,
+    RedisMode, Server, Store, StoreKind, StoreStart,
 };
 use crate::model::policy::{POLICY_FIELDS, PolicyMistake};
 use crate::model::{EventId, NodeId, Policy, PolicyPatch};
@@ -95,11 +95,13 @@ impl Reader<'_> {
             ("never", Fsync::Never),
         ];
         let often = span(ms(1)..=ms(60_000));
+        let starts = [("wait", StoreStart::Wait), ("serve", StoreStart::Serve)];
         Store {
             kind: self.take("store.kind", d.kind, choice(&kinds)),
             path: self.take("store.path", d.path, path),
             fsync: self.take("store.fsync", d.fsync, choice(&fsyncs)),
             fsync_interval: self.take("store.fsync_interval", d.fsync_interval, often),
+            start: self.take("store.start", d.start, choice(&starts)),
         }
     }
 
@@ -122,11 +124,13 @@ impl Reader<'_> {
     fn fleet(&mut self) -> Fleet {
         let d = Fleet::default();
         let skew = span(ms(1)..=ms(60_000));
+        let limit = span(ms(10_000)..=ms(3_600_000));
         Fleet {
             node: NodeId(self.take("fleet.node", 0, whole(0..=1022)) as u16),
             size: NonZeroU16::new(self.take("fleet.size", 1, whole(1..=1023)) as u16)
                 .unwrap_or(d.size),
             max_clock_skew: self.take("fleet.max_clock_skew", d.max_clock_skew, skew),
+            share_limit: self.take("fleet.share_limit", d.share_limit, limit),
         }
     }
 

@@ -8,7 +8,7 @@ use toml::Value;
 use super::reader::HIDDEN;
 use super::schema::known_keys;
 use super::tree::dotted;
-use super::types::{Ack, Config, Fsync, Origins, RedisMode, StoreKind};
+use super::types::{Ack, Config, Fsync, Origins, RedisMode, StoreKind, StoreStart};
 use crate::model::policy::{POLICY_FIELDS, span_text};
 use crate::model::{Policy, PolicyPatch};
 use crate::telemetry::logging::LogFormat;
@@ -48,6 +48,10 @@ fn value(config: &Config, section: &str, key: &str) -> Value {
             Fsync::Never => "never",
         }),
         ("store", "fsync_interval") => span(store.fsync_interval),
+        ("store", "start") => word(match store.start {
+            StoreStart::Wait => "wait",
+            StoreStart::Serve => "serve",
+        }),
         ("redis", "urls") => Value::Array(redis.urls.iter().map(|url| text(url)).collect()),
         ("redis", "mode") => word(match redis.mode {
             RedisMode::Auto => "auto",
@@ -63,6 +67,7 @@ fn value(config: &Config, section: &str, key: &str) -> Value {
         ("fleet", "node") => int(fleet.node.0.into()),
         ("fleet", "size") => int(fleet.size.get().into()),
         ("fleet", "max_clock_skew") => span(fleet.max_clock_skew),
+        ("fleet", "share_limit") => span(fleet.share_limit),
         ("journal", "flush_interval") => span(journal.flush_interval),
         ("journal", "batch_records") => int(journal.batch_records.get() as usize),
         ("journal", "ack") => word(match journal.ack {

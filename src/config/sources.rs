@@ -71,6 +71,16 @@ impl Sources {
         self.load_text(self.file_text())
     }
 
+    /// A secret as written: itself, `env:NAME` or `file:path`.
+    ///
+    /// # Errors
+    ///
+    /// What would have been one. Never holds it.
+    pub fn secret(&self, text: &str) -> Result<String, String> {
+        let value = super::tree::Value::Raw(text.to_owned());
+        super::fields::secret(&value, &|name| self.env.get(name).cloned())
+    }
+
     /// The file's text; `None` without a file.
     pub(super) fn file_text(&self) -> Option<std::io::Result<String>> {
         self.file.as_deref().map(read_bounded)

@@ -75,6 +75,8 @@ pub struct Store {
     pub fsync: Fsync,
     /// How often, with [`Fsync::Interval`].
     pub fsync_interval: Duration,
+    /// What a start does while Redis does not answer.
+    pub start: StoreStart,
 }
 
 /// The kinds of durable store.
@@ -84,6 +86,15 @@ pub enum StoreKind {
     Embedded,
     /// Redis or Redis Cluster.
     Redis,
+}
+
+/// What a start does while the store does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreStart {
+    /// Waits for it.
+    Wait,
+    /// Serves what visitors bring along, and loads once it answers.
+    Serve,
 }
 
 /// When a write is made safe against power loss. Against `kill -9` it always is.
@@ -165,6 +176,8 @@ pub struct Fleet {
     pub size: NonZeroU16,
     /// How far a peer's clock may be off before its time is no longer followed.
     pub max_clock_skew: Duration,
+    /// For how long an event goes on by shares while the store is away.
+    pub share_limit: Duration,
 }
 
 /// `[journal]`
@@ -308,6 +321,7 @@ impl Default for Store {
             path: "data".into(),
             fsync: Fsync::Interval,
             fsync_interval: Duration::from_millis(100),
+            start: StoreStart::Wait,
         }
     }
 }
@@ -334,6 +348,7 @@ impl Default for Fleet {
             node: NodeId(0),
             size: NonZeroU16::MIN,
             max_clock_skew: Duration::from_millis(500),
+            share_limit: Duration::from_secs(300),
         }
     }
 }
@@ -366,7 +381,7 @@ impl Default for Limits {
             body_bytes: 8192,
             url_bytes: 4096,
             header_bytes: 16384,
-            headers: 64,
+            headers: 100,
             connections: 100_000,
             header_read_timeout: seconds(10),
             idle_timeout: seconds(75),

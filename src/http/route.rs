@@ -10,6 +10,7 @@ use super::refusal::{Code, Refusal};
 use super::reply::{Call, Reply, Response, finish};
 use super::server::Face;
 use super::{Shared, admin, enter, join, leave, ops, passes, status};
+use crate::model::Micros;
 
 /// Everything that can be asked for. The numbers are the rows of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,7 @@ pub(super) enum Route {
     Metrics,
     AdminHealth,
     AdminStats,
+    AdminNodes,
     Flush,
     Event,
     Introspect,
@@ -47,6 +49,7 @@ pub const ROUTES: &[&str] = &[
     "metrics",
     "admin_health",
     "admin_stats",
+    "admin_nodes",
     "flush_test_data",
     "event_policy",
     "pass_introspect",
@@ -72,6 +75,7 @@ impl Route {
             "/metrics" => Self::Metrics,
             "/api/v1/admin/health" => Self::AdminHealth,
             "/api/v1/admin/stats" => Self::AdminStats,
+            "/api/v1/admin/nodes" => Self::AdminNodes,
             "/api/v1/admin/flush-test-data" => Self::Flush,
             "/api/v1/passes/introspect" => Self::Introspect,
             "/api/v1/passes/complete" => Self::Complete,
@@ -103,6 +107,7 @@ impl Route {
             Self::Metrics
             | Self::AdminHealth
             | Self::AdminStats
+            | Self::AdminNodes
             | Self::Flush
             | Self::Event
             | Self::Introspect
@@ -138,7 +143,8 @@ impl Route {
             | Self::Jwks
             | Self::Metrics
             | Self::AdminHealth
-            | Self::AdminStats => "GET, HEAD, OPTIONS",
+            | Self::AdminStats
+            | Self::AdminNodes => "GET, HEAD, OPTIONS",
             Self::Unknown => "",
         }
     }
@@ -169,8 +175,10 @@ impl Method {
 }
 
 /// An answer, or what will make one.
-pub(super) enum Answer {
+pub enum Answer {
+    /// The answer.
     Now(Response),
+    /// Its maker.
     Later(std::pin::Pin<Box<dyn Future<Output = Response> + Send>>),
 }
 
@@ -203,7 +211,7 @@ pub(super) fn answer(shared: &Arc<Shared>, face: Face, request: Request<Incoming
     let step = if url_bytes > settings.limits.url_bytes {
         Step::Done(Err(Refusal::new(Code::UrlTooLong, "the URL is too long")))
     } else {
-        decide(shared, face, route, method, &parts)
+        decide(shared, face, route, method, &parts, began)
     };
     match step {
         Step::Done(outcome) => {
@@ -236,7 +244,14 @@ pub(super) fn answer(shared: &Arc<Shared>, face: Face, request: Request<Incoming
     }
 }
 
-fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Parts) -> Step {
+fn decide(
+    shared: &Shared,
+    face: Face,
+    route: Route,
+    method: Method,
+    parts: &Parts,
+    began: Micros,
+) -> Step {
     let reads = |reply: fn(&Shared) -> Reply| {
         Step::Done(admin::may_read(shared, face, parts).map(|()| reply(shared)))
     };
@@ -245,11 +260,11 @@ fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Par
         Err(refusal) => Step::Done(Err(refusal)),
     };
     // Half a room must not answer: a place told from it would rise when the rest is there.
-    if route.is_queue() && method != Method::Options && !shared.room.is_loaded() {
+    if route.is_queue() && method != Method::Options && !shared.room.is_serving() {
         return Step::Done(Err(Refusal::loading()));
     }
     match (route, method) {
-        (Route::Status, Method::Get) => Step::Done(status::status(shared, parts)),
+        (Route::Status, Method::Get) => Step::Done(status::status(shared, parts, began)),
         (Route::Join, Method::Post) => match shared.joins.check() {
             Ok(()) => Step::Wait(Waits::Join),
             Err(refusal) => Step::Done(Err(refusal.into())),
@@ -265,6 +280,7 @@ fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Par
         (Route::Metrics, Method::Get) => reads(ops::metrics),
         (Route::AdminHealth, Method::Get) => reads(admin::health),
         (Route::AdminStats, Method::Get) => reads(admin::stats),
+        (Route::AdminNodes, Method::Get) => reads(admin::nodes),
         (Route::Event, Method::Get) => Step::Done(
             admin::may_read(shared, face, parts).and_then(|()| admin::event(shared, parts)),
         ),
@@ -294,6 +310,7 @@ fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Par
             | Route::Metrics
             | Route::AdminHealth
             | Route::AdminStats
+            | Route::AdminNodes
             | Route::Flush
             | Route::Event
             | Route::Introspect

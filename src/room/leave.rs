@@ -47,28 +47,30 @@ impl Room {
     /// Marks the ticket as leaving; a poll within the grace undoes it. Answers the grace.
     pub fn leave_softly(&self, now: Micros, token: &str) -> Duration {
         let mut buffer = token::buffer();
-        let known = self
-            .ticket_keys
-            .verify(token, &mut buffer)
-            .and_then(|claims| {
-                let event = self.event(claims.event)?;
-                event
-                    .line
-                    .find(&claims.id)
-                    .filter(|view| !view.state.is_gone())?;
-                Some((event, claims.id))
-            });
+        let known = self.claims(token, &mut buffer).and_then(|claims| {
+            let event = self.event(claims.event)?;
+            event
+                .line
+                .find(&claims.id)
+                .filter(|view| !view.state.is_gone())?;
+            Some((event, claims.id))
+        });
         let Some((event, id)) = known else {
             return self.settings.load().defaults.leave_grace;
         };
         let grace = event.policy.load().leave_grace;
         let mut writer = event.line.write();
+        let far = self.waits_far(now, &event, event.line.find(&id));
         if writer.set_leaving(&id, true) {
             let until = now.after(grace);
             let mut side = event.side.lock();
             let said = self.clock.tick(now);
             side.leaving.start(id, said, until);
-            self.record(now, &event, Kind::Leaving, id, said);
+            if far {
+                self.record_patiently(now, &event, Kind::Leaving, id, said);
+            } else {
+                self.record(now, &event, Kind::Leaving, id, said);
+            }
             let due = side.gate.due;
             drop(side);
             if due > until {
@@ -107,8 +109,14 @@ impl Room {
         // A removal is later than the arrival it removes, whatever the clocks say.
         let at = self.clock.tick(now).max(key.arrival);
         let before = event.line.find(&key.id);
+        // Who entered is told of at once: should the gate forget it, the other nodes must not.
+        let patient = self.waits_far(now, event, before);
         writer.remove(&key.id, at, reason(why));
-        self.record(now, event, why.kind(), key.id, at);
+        if patient {
+            self.record_patiently(now, event, why.kind(), key.id, at);
+        } else {
+            self.record(now, event, why.kind(), key.id, at);
+        }
         self.uncovered(now, event, before.map(|view| view.time), &key.id);
         side.forget(&key.id);
         if why == Gone::Entered {
@@ -121,6 +129,14 @@ impl Room {
         if before.is_some_and(|view| matches!(view.state, State::Called { .. })) {
             side.gate.given_back.push(key.id);
         }
+    }
+
+    /// Whether a ticket waits far from its turn.
+    fn waits_far(&self, now: Micros, event: &Event, view: Option<View>) -> bool {
+        let place = view
+            .filter(|view| view.state == State::Waiting)
+            .and_then(|view| event.line.place(&view));
+        place.is_some_and(|place| self.is_far(now, &event.policy.load(), place))
     }
 
     /// Removes a ticket that nobody polled for in time.

@@ -15,20 +15,25 @@ mod event;
 mod events;
 mod join;
 mod leave;
+mod legacy;
 mod operate;
 mod peers;
 mod polling;
 mod posted;
+mod presence;
 mod recent;
 mod restore;
+mod rulings;
 mod settle;
+mod share;
+mod shares;
 mod side;
 mod status;
 mod tick;
 mod turns;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -72,6 +77,8 @@ pub struct Identity {
     pub skew_max: Duration,
     /// A view of the other nodes that is older than this calls nobody.
     pub lag_max: Duration,
+    /// For how long an event goes on without the store at most.
+    pub share_limit: Duration,
 }
 
 /// The waiting room of one node.
@@ -89,11 +96,16 @@ pub struct Room {
     schedule: tick::Schedule,
     promises: operate::Promises,
     peers: peers::Peers,
+    rulings: rulings::Known,
     /// Tokens that were not signed here.
     forged: AtomicU64,
     loaded: AtomicBool,
+    /// Serves although nothing is loaded.
+    empty: AtomicBool,
     /// The store has been away for longer than `stale_after`.
     degraded: AtomicBool,
+    /// Events that go on without the store.
+    sharing: AtomicUsize,
 }
 
 impl Room {
@@ -119,9 +131,12 @@ impl Room {
             schedule: tick::Schedule::default(),
             promises: operate::Promises::default(),
             peers: peers::Peers::new(now, identity.fleet),
+            rulings: rulings::Known::new(now),
             forged: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
+            empty: AtomicBool::new(false),
             degraded: AtomicBool::new(false),
+            sharing: AtomicUsize::new(0),
         };
         room.create_configured(now);
         room
@@ -135,6 +150,26 @@ impl Room {
     /// Says whether everything that the store held is here.
     pub fn set_loaded(&self, loaded: bool) {
         self.loaded.store(loaded, Ordering::Release);
+        if loaded {
+            self.empty.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether visitors are answered.
+    pub fn is_serving(&self) -> bool {
+        self.is_loaded() || self.serves_empty()
+    }
+
+    /// Whether visitors are answered although what the store holds is not here: by what they bring
+    /// along. Nobody is called then, places are not held to, and what is not known may be so.
+    pub(super) fn serves_empty(&self) -> bool {
+        self.empty.load(Ordering::Acquire)
+    }
+
+    /// Answers visitors before anything is loaded, until it is.
+    pub fn serve_empty(&self) {
+        self.set_degraded(true);
+        self.empty.store(true, Ordering::Release);
     }
 
     /// Says whether the store has been away for too long: answers say so, and nobody expires, since
@@ -144,7 +179,7 @@ impl Room {
     }
 
     fn is_degraded(&self) -> bool {
-        self.degraded.load(Ordering::Relaxed)
+        self.degraded.load(Ordering::Relaxed) || self.sharing() > 0
     }
 
     /// The journal that changes are recorded in.

@@ -85,7 +85,7 @@ impl Peers {
     }
 
     /// Whether a node was heard lately.
-    fn is_heard(&self, now: Micros, node: NodeId) -> bool {
+    pub(super) fn is_heard(&self, now: Micros, node: NodeId) -> bool {
         let nodes = self.nodes.lock();
         let peer = nodes.get(usize::from(node.0));
         peer.is_some_and(|peer| now.since(peer.heard_at) <= SILENT_AFTER)
@@ -136,7 +136,7 @@ impl Room {
 
     /// Whether the view is fresh enough to call others by.
     pub(super) fn is_fresh(&self, now: Micros) -> bool {
-        self.feed_lag(now) <= self.identity.lag_max
+        self.feed_lag(now) <= self.identity.lag_max && self.knows_rulings(now)
     }
 
     /// Takes notice of a batch's writer and clock.

@@ -1,16 +1,11 @@
 //! Telling gates what they may have lost.
 
-use std::time::Duration;
-
 use super::Room;
-use super::enter::gate_policy;
 use super::line::State;
 use super::tick::Asking;
 use crate::model::Micros;
-use crate::model::gate::{SettleRequest, Turn};
+use crate::model::gate::{LOST_AT_MOST, SettleRequest, Turn};
 
-/// A store that fell back lost less than this.
-const LOST_AT_MOST: Duration = Duration::from_secs(120);
 /// Entries looked at while the line's writer is held, and tickets of one request at most.
 const AT_ONCE: u32 = 4_096;
 
@@ -18,10 +13,7 @@ impl Room {
     /// The store may have lost what it acknowledged lately: every gate is told, with its next
     /// question, what this node knows.
     pub fn doubt_gates(&self, now: Micros) {
-        self.doubt_since(
-            now,
-            Micros(now.0.saturating_sub(crate::model::micros(LOST_AT_MOST))),
-        );
+        self.doubt_since(now, Micros(now.0.saturating_sub(LOST_AT_MOST)));
     }
 
     /// The store lost everything.
@@ -32,7 +24,9 @@ impl Room {
     fn doubt_since(&self, now: Micros, since: Micros) {
         for event in self.events.all() {
             {
-                let gate = &mut event.side.lock().gate;
+                let side = &mut *event.side.lock();
+                let since = side.shares.told_since(since).unwrap_or(since).min(since);
+                let gate = &mut side.gate;
                 gate.doubted = gate.doubted.min(Some(since)).or(Some(since));
             }
             self.schedule.at(now, &event);
@@ -44,7 +38,7 @@ impl Room {
         let since = if version <= 1 {
             Micros(0)
         } else {
-            Micros(now.0.saturating_sub(crate::model::micros(LOST_AT_MOST)))
+            Micros(now.0.saturating_sub(LOST_AT_MOST))
         };
         gate.doubted = Some(since);
     }
@@ -52,19 +46,21 @@ impl Room {
     /// What to tell the gate before it is asked; nothing, mostly. Looks through the whole line when
     /// there is something, a piece at a time.
     pub fn settlement(&self, now: Micros, asking: &Asking) -> Vec<SettleRequest> {
+        let mut requests = self.shares_to_tell(now, asking);
         let Some(since) = asking.doubted else {
-            return Vec::new();
+            return requests;
         };
         let event = &asking.event;
         let empty = SettleRequest {
             event: event.id.clone(),
             node: self.identity.node,
-            policy: gate_policy(&event.policy.load(), now),
+            policy: self.gate_policy(&event.policy.load(), now),
             version: asking.request.version,
             called: Vec::new(),
             entered: Vec::new(),
+            shared: false,
+            passes: Vec::new(),
         };
-        let mut requests = Vec::new();
         let mut entries = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {

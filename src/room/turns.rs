@@ -7,13 +7,12 @@
 use std::time::Duration;
 
 use super::Room;
-use super::enter::gate_policy;
 use super::eta::Measured;
 use super::event::Event;
 use super::line::{LineWriter, State};
 use super::side::{LocalGate, Side};
 use super::tick::{Asking, PERIOD_MAX, PERIOD_MIN};
-use crate::model::gate::{AdvanceRequest, Advanced, Turn};
+use crate::model::gate::{AdvanceRequest, Advanced, Kept, Turn};
 use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
 /// An unanswered gate is asked again after this.
@@ -72,14 +71,14 @@ impl Room {
         if side.gate.asking {
             return None;
         }
-        let policy_now = gate_policy(policy, now);
+        let policy_now = self.gate_policy(policy, now);
         let mut candidates: Vec<TicketKey> = Vec::new();
         let passes = policy.order == Order::Passthrough;
         let fresh = self.is_fresh(now);
         if !policy_now.paused && !passes && fresh {
             let affordable = (Self::level(now, policy, side) / 1e6).max(0.0) as usize + 1;
             let most = affordable.min(CANDIDATES_MAX);
-            writer.front(most, false, &mut candidates);
+            self.candidates(event, writer, side, most, &mut candidates);
             self.keep_settled(now, &mut candidates);
         }
         let nobody = event.line.waiting() == 0 && fresh;
@@ -94,18 +93,28 @@ impl Room {
         } else {
             0
         };
-        let gate = &mut side.gate;
-        let idle = candidates.is_empty()
+        let gate = &side.gate;
+        let nothing = candidates.is_empty()
             && gate.given_back.is_empty()
             && gate.leased.is_empty()
             && gate.open_turns == 0
             && gate.active == 0
             && gate.lease == 0
             && gate.doubted.is_none()
-            && lease_wanted == 0;
-        if idle || !self.has_word(now, event, gate, lease_wanted) {
+            && lease_wanted == 0
+            && !side.shares.has_untold();
+        // A node that goes on by itself says so, and says when it has nothing to go on with.
+        let resting = nothing && (event.line.waiting() == 0 || policy_now.paused);
+        let has_word = if nothing {
+            side.shares.present
+        } else {
+            self.has_word(now, event, gate, lease_wanted)
+        };
+        if !has_word && (nothing || !self.has_presence_to_tell(now, &policy_now, side)) {
             return None;
         }
+        let presence = self.presence(now, event, &policy_now, writer, side, resting);
+        let gate = &mut side.gate;
         // Given up before the gate hears of it, so that nobody spends it in the meantime.
         gate.lease = gate.lease.min(lease_wanted);
         gate.asking = true;
@@ -116,7 +125,9 @@ impl Room {
             serial: gate.serial,
             policy: policy_now,
             version: gate.version,
+            homes: self.homes(&candidates),
             candidates: candidates.into_iter().map(|key| key.id).collect(),
+            presence,
             given_back: gate.given_back.clone(),
             claims: gate.leased.values().copied().collect(),
             lease_held: gate.lease,
@@ -156,12 +167,14 @@ impl Room {
             since,
             event,
             doubted,
+            tells,
         } = asking;
         let policy = event.policy.load_full();
         let mut writer = event.line.write();
         let mut side = event.side.lock();
         side.gate.asking = false;
         let Some(answer) = answer else {
+            side.shares.contact = false;
             let due = now.after(PERIOD_RETRY);
             side.gate.due = due;
             drop(side);
@@ -170,6 +183,13 @@ impl Room {
             return;
         };
         self.note_store_clock(now, answer.now);
+        self.share_answered(now, &event, &mut side);
+        let limit = self.identity.share_limit;
+        side.shares
+            .answered(now, since, request.presence, limit, &answer);
+        if tells {
+            side.shares.told(now);
+        }
         if side.gate.doubted == doubted {
             side.gate.doubted = None;
         }
@@ -239,6 +259,14 @@ impl Room {
         };
         gate.answered_at = now;
         gate.level = answer.level;
+        let away = |all: &[Kept]| -> Vec<Kept> {
+            let away = all.iter().filter(|kept| kept.away);
+            away.copied().collect()
+        };
+        if away(&gate.kept) != away(&answer.kept) {
+            gate.passed = None;
+        }
+        gate.kept.clone_from(&answer.kept);
         gate.level_at = now;
         gate.active = answer.active;
         gate.open_turns = answer.open_turns;
@@ -298,7 +326,7 @@ impl Room {
     /// one that does not wait.
     pub fn rank(&self, token: &str) -> Option<u64> {
         let mut buffer = crate::model::token::buffer();
-        let claims = self.ticket_keys.verify(token, &mut buffer)?;
+        let claims = self.claims(token, &mut buffer)?;
         let event = self.event(claims.event)?;
         event.line.place(&event.line.find(&claims.id)?)
     }

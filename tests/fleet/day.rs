@@ -29,6 +29,8 @@ pub struct Faults {
     pub losses: bool,
     /// Now and then no node reaches the store.
     pub outages: bool,
+    /// Nodes are away for so long that they go on by themselves; some only do not hear the store.
+    pub long: bool,
 }
 
 impl Faults {
@@ -39,6 +41,7 @@ impl Faults {
         cuts: false,
         losses: false,
         outages: false,
+        long: false,
     };
 
     fn none(self) -> bool {
@@ -162,6 +165,7 @@ impl Day {
             match &mut self.fleet.nodes[usize::from(number)] {
                 Some(node) => {
                     node.cut = false;
+                    node.deaf = false;
                     node.delay = Duration::ZERO;
                 }
                 None => {
@@ -171,7 +175,8 @@ impl Day {
             }
         }
         if self.faults.outages && self.troubled.is_empty() && self.fleet.random.random_bool(0.003) {
-            let millis = self.fleet.random.random_range(100..7_000);
+            let longest = if self.faults.long { 40_000 } else { 7_000 };
+            let millis = self.fleet.random.random_range(100..longest);
             for number in 0..self.fleet.nodes.len() as u16 {
                 self.fleet.node_mut(number).cut = true;
                 let until = now.after(Duration::from_millis(millis));
@@ -194,13 +199,17 @@ impl Day {
         if !kinds[kind] || self.troubled.contains_key(&number) {
             return;
         }
-        let millis = self.fleet.random.random_range(100..9_000);
+        let longest = if self.faults.long { 40_000 } else { 9_000 };
+        let millis = self.fleet.random.random_range(100..longest);
         self.troubled
             .insert(number, now.after(Duration::from_millis(millis)));
         let delay = Duration::from_millis(self.fleet.random.random_range(50..900));
         match kind {
             0 => self.fleet.node_mut(number).delay = delay,
             1 => self.fleet.nodes[usize::from(number)] = None,
+            _ if self.faults.long && self.fleet.random.random_bool(0.3) => {
+                self.fleet.node_mut(number).deaf = true;
+            }
             _ => self.fleet.node_mut(number).cut = true,
         }
     }
@@ -385,6 +394,18 @@ impl Day {
                 .unwrap();
         }
         self.fleet.pass(Duration::from_secs(2));
+        // What a goodbye or a silence ended just now is still on its way to the others.
+        let (mut quiet, mut steps) = (0, 0);
+        while quiet < 3 && steps < 200 {
+            self.fleet.pass(STEP);
+            let mut nodes = self.fleet.nodes.iter().flatten();
+            quiet = if nodes.all(|n| n.journal.depth() == 0) {
+                quiet + 1
+            } else {
+                0
+            };
+            steps += 1;
+        }
         self.faults = faults;
     }
 

@@ -1,6 +1,6 @@
 //! Several rooms over one store, in virtual time, on one thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use rand::{RngExt, SeedableRng};
 
 use tidegate::journal::follow::{Next, READ_MAX, Reader};
 use tidegate::journal::lane::{Journal, Limits};
-use tidegate::model::gate::Entry;
+use tidegate::model::gate::{AdvanceRequest, Entry};
 use tidegate::model::pass::PassKeys;
 use tidegate::model::token::TicketKeys;
-use tidegate::model::{EventId, Kind, Micros, NodeId, Policy, Record, TicketKey};
+use tidegate::model::{Change, EventId, Kind, Micros, NodeId, Policy, Record, TicketId, TicketKey};
 use tidegate::room::answer::{
     Admission, EnterRefusal, EnterStep, Join, Joined, Standing, TokenRefusal,
 };
@@ -24,6 +24,8 @@ use crate::room::house::{START, event, settings};
 
 pub const STEP: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
+/// By then all nodes that reach the store have looked at the rulings.
+const SPREAD: Duration = Duration::from_millis(1500);
 
 pub struct Node {
     pub id: NodeId,
@@ -36,9 +38,22 @@ pub struct Node {
     pub skew: i64,
     /// The store cannot be reached from here.
     pub cut: bool,
+    /// The store hears this node, and its answers do not come.
+    pub deaf: bool,
+    /// Turns it gave without the store.
+    shared: BTreeSet<TicketId>,
     /// What is written on a feed is seen this much later.
     pub delay: Duration,
     failing_since: Option<Micros>,
+    /// It cannot read the rulings.
+    pub blind: bool,
+    /// The rulings it knows, and when it last looked.
+    revision: u64,
+    looked: Micros,
+    /// Until when events were forgotten that it has seen to.
+    erased: BTreeMap<EventId, Micros>,
+    /// What is to be erased, when, and after which records.
+    erasing: Vec<(EventId, Micros, Micros, Vec<u64>)>,
 }
 
 pub struct Fleet {
@@ -50,8 +65,13 @@ pub struct Fleet {
     pub random: StdRng,
     /// Of the store's answers to nodes, this share in a thousand is lost after it was done.
     pub lost_per_mille: u32,
+    /// The store has stopped: what it is asked waits, and is done when it goes on.
+    pub stopped: bool,
+    waiting: Vec<AdvanceRequest>,
     /// Passes granted, by ticket.
-    pub granted: BTreeMap<tidegate::model::TicketId, Vec<Micros>>,
+    pub granted: BTreeMap<TicketId, Vec<Micros>>,
+    /// Passes given without the store.
+    passes: BTreeMap<TicketId, BTreeSet<String>>,
 }
 
 impl Node {
@@ -69,7 +89,10 @@ impl Fleet {
             policy,
             random: StdRng::seed_from_u64(seed),
             lost_per_mille: 0,
+            stopped: false,
+            waiting: Vec::new(),
             granted: BTreeMap::new(),
+            passes: BTreeMap::new(),
         };
         for node in 0..size {
             fleet.start(node, 0);
@@ -84,6 +107,7 @@ impl Fleet {
             batch_records: 64,
             batch_bytes: 1 << 20,
             flush_interval: STEP,
+            patient_interval: 20 * STEP,
             tail_records: 100_000,
         };
         let now = Micros(self.now.0.saturating_add_signed(skew));
@@ -101,6 +125,7 @@ impl Fleet {
             events_max: 100,
             skew_max: SECOND,
             lag_max: Duration::from_millis(500),
+            share_limit: Duration::from_secs(300),
         };
         let room = Room::new(
             now,
@@ -109,6 +134,7 @@ impl Fleet {
             keys,
             Arc::clone(&journal),
         );
+        room.take_rulings(now, &self.store.rulings);
         let mut readers = Vec::new();
         for partition in 0..PARTITIONS {
             readers.push(Reader::new(now, self.store.feed_end(partition)));
@@ -138,8 +164,15 @@ impl Fleet {
             spoken: Micros(0),
             skew,
             cut: false,
+            deaf: false,
+            shared: BTreeSet::new(),
             delay: Duration::ZERO,
             failing_since: None,
+            blind: false,
+            revision: self.store.rulings.revision,
+            looked: Micros(0),
+            erased: BTreeMap::new(),
+            erasing: Vec::new(),
         });
     }
 
@@ -154,6 +187,11 @@ impl Fleet {
 
     fn step(&mut self) {
         self.store.now = self.now;
+        if !self.stopped {
+            for request in std::mem::take(&mut self.waiting) {
+                self.store.advance(&request);
+            }
+        }
         for number in 0..self.nodes.len() {
             let Some(mut node) = self.nodes[number].take() else {
                 continue;
@@ -165,7 +203,8 @@ impl Fleet {
 
     fn drive(&mut self, node: &mut Node) {
         let now = node.now(self.now);
-        if node.cut {
+        let away = node.cut || node.deaf || self.stopped;
+        if away {
             let since = *node.failing_since.get_or_insert(now);
             if now.since(since) > 5 * SECOND {
                 node.room.set_degraded(true);
@@ -185,6 +224,7 @@ impl Fleet {
                 }
                 node.room.doubt_gates(now);
             }
+            self.look(node, now);
             self.flush(node, now);
             self.follow(node, now);
         }
@@ -193,15 +233,78 @@ impl Fleet {
         let mut asking = Vec::new();
         node.room.tick(now, &mut asking);
         for ask in asking {
-            let answer = (!node.cut).then(|| {
+            if self.stopped && !node.cut {
+                self.waiting.push(ask.request.clone());
+            }
+            let answer = (!node.cut && !self.stopped).then(|| {
                 for request in node.room.settlement(now, &ask) {
                     self.store.settle(&request);
                 }
                 self.store.advance(&ask.request)
             });
-            let heard = answer.filter(|_| !self.is_lost());
+            let heard = answer.filter(|_| !node.deaf && !self.is_lost());
             node.room.advanced(now, ask, heard);
         }
+        self.note_shared(node);
+    }
+
+    /// Writes down which turns a node gave, or took back, without the store.
+    fn note_shared(&mut self, node: &mut Node) {
+        let open: BTreeSet<_> = node.room.shared_turns(&sale()).into_iter().collect();
+        for id in open.difference(&node.shared) {
+            self.store.turns.push((self.now, sale(), *id, true));
+        }
+        node.shared = open;
+    }
+
+    /// Follows the rulings, as `app::rulings` does.
+    fn look(&mut self, node: &mut Node, now: Micros) {
+        if node.blind || now.since(node.looked) < SECOND {
+            return;
+        }
+        node.looked = now;
+        if node.revision != self.store.rulings.revision {
+            node.revision = self.store.rulings.revision;
+            let lost = node.room.take_rulings(now, &self.store.rulings);
+            if !lost.is_empty() {
+                self.store.rule(|rulings| rulings.restore(lost));
+            }
+        }
+        node.room.note_rulings(now);
+        for (event, until) in node.room.forgotten() {
+            if node.erased.get(&event).is_none_or(|erased| *erased < until) {
+                node.erased.insert(event.clone(), until);
+                let due = now.after(SPREAD);
+                node.erasing.push((event, until, due, node.journal.ends()));
+            }
+        }
+        let store = &mut self.store;
+        node.erasing.retain(|(event, until, due, ends)| {
+            let ready = *due <= now && node.journal.has_acknowledged(ends);
+            if ready {
+                store.erase(event, *until);
+            }
+            !ready
+        });
+    }
+
+    /// An operator's change at a node that reaches the store; answers how many tickets were forgotten.
+    pub fn rule(&mut self, number: u16, event: &EventId, change: &Change) -> u64 {
+        let node = self.node(number);
+        let (room, now) = (Arc::clone(&node.room), node.now(self.now));
+        assert!(!node.cut);
+        let keep = Duration::from_secs(6 * 3600);
+        let at = room.stamp(now);
+        let ruled = self
+            .store
+            .rule(|rulings| rulings.rule(event, change, at, keep));
+        room.take_ruling(now, event, &ruled.ruling)
+    }
+
+    pub fn forget(&mut self, number: u16, event: &EventId) -> u64 {
+        let node = self.node(number);
+        let until = node.room.forgetting(node.now(self.now), event);
+        self.rule(number, event, &Change::Forget { until })
     }
 
     fn is_lost(&mut self) -> bool {
@@ -297,9 +400,20 @@ impl Fleet {
 
     pub fn enter(&mut self, number: u16, token: &str) -> Result<Admission, EnterRefusal> {
         let node = self.node(number);
-        let (now, cut) = (node.now(self.now), node.cut);
+        let (now, cut) = (node.now(self.now), node.cut || self.stopped);
+        let deaf = node.deaf;
         let room = Arc::clone(&node.room);
-        let EnterStep::Ask(request) = room.enter(now, token)?;
+        let request = match room.enter(now, token)? {
+            EnterStep::Granted(admission) => {
+                let id = self.id_of(token);
+                let passes = self.passes.entry(id).or_default();
+                if passes.insert(admission.pass.clone()) {
+                    self.granted.entry(id).or_default().push(self.now);
+                }
+                return Ok(admission);
+            }
+            EnterStep::Ask(request) => request,
+        };
         if cut {
             return Err(room.enter_failed(now, &request));
         }
@@ -307,10 +421,16 @@ impl Fleet {
         if matches!(entry, Entry::Granted { .. }) {
             self.granted.entry(request.id).or_default().push(self.now);
         }
-        if self.is_lost() {
+        if deaf || self.is_lost() {
             return Err(room.enter_failed(now, &request));
         }
         room.entered(now, &request, entry)
+    }
+
+    pub fn id_of(&self, token: &str) -> TicketId {
+        let keys = TicketKeys::new("k1", &[("k1".to_owned(), [7; 32])]).unwrap();
+        let mut buffer = tidegate::model::token::buffer();
+        keys.verify(token, &mut buffer).expect("our own").id
     }
 
     /// The ranks of a token's ticket on every node that is up; 0 where it does not wait.

@@ -12,19 +12,28 @@ const DAYS: u64 = 20;
 
 /// The seeds from `from` on, and what may go wrong in them.
 fn days(from: u64, faults: Faults) {
+    let time = Duration::from_secs(if faults.long { 120 } else { 20 });
     let number = |name| {
         std::env::var(name)
             .ok()
             .and_then(|text| text.parse::<u64>().ok())
     };
     let wanted = number("FLEET_SEED");
-    let count = number("FLEET_DAYS").unwrap_or(DAYS);
+    let count = number("FLEET_DAYS").unwrap_or(if faults.long { DAYS / 5 } else { DAYS });
     for seed in from..from + count {
         if wanted.is_some_and(|wanted| wanted != seed) {
             continue;
         }
-        let mut day = Day::new(seed, faults, some_policy(seed));
-        day.run(Duration::from_secs(20));
+        let mut policy = some_policy(seed);
+        if faults.long {
+            // Nobody's time is over while nodes are apart.
+            (policy.ready_ttl, policy.pass_ttl) = (60 * policy.ready_ttl, 30 * policy.pass_ttl);
+            (policy.late_grace, policy.heartbeat_ttl) =
+                (60 * policy.late_grace, 60 * policy.heartbeat_ttl);
+            policy.burst = policy.burst.max(5);
+        }
+        let mut day = Day::new(seed, faults, policy);
+        day.run(time);
         if let Err(broken) = day.check() {
             panic!("{broken}\nreplay with FLEET_SEED={seed}; {day}");
         }
@@ -104,6 +113,19 @@ fn days_on_which_the_store_is_away() {
         5_000,
         Faults {
             outages: true,
+            ..Faults::NONE
+        },
+    );
+}
+
+#[test]
+fn days_on_which_nodes_go_on_without_the_store() {
+    days(
+        6_000,
+        Faults {
+            cuts: true,
+            outages: true,
+            long: true,
             ..Faults::NONE
         },
     );

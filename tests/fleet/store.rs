@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use tidegate::model::gate::{
     AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest,
 };
-use tidegate::model::{Batch, EventId, Kind, Micros, NodeId, Record};
+use tidegate::model::{Batch, EventId, Kind, Micros, NodeId, Record, Rulings};
 use tidegate::room::GATE_EPOCH;
 use tidegate::store::gate::{Bucket, Change, Gate};
 use tidegate::store::memory::{Memory, Settings};
@@ -29,6 +29,11 @@ pub struct SimStore {
     /// Every batch, by partition, with when it was written.
     log: Vec<Vec<(Micros, Arc<Batch>)>>,
     gates: BTreeMap<EventId, (Gate, Vec<Step>)>,
+    pub rulings: Rulings,
+    /// What they were, and since when.
+    rulings_log: Vec<(Micros, Rulings)>,
+    /// When an event was erased, and what of it.
+    erased: Vec<(Micros, EventId, Micros)>,
     /// Turns given and ended, in order: time, ticket, whether given.
     pub turns: Vec<(Micros, EventId, tidegate::model::TicketId, bool)>,
     pub generation: u64,
@@ -55,6 +60,9 @@ impl SimStore {
             memory: Memory::new(Settings::default(), Arc::new(move || start)),
             log: (0..PARTITIONS).map(|_| Vec::new()).collect(),
             gates: BTreeMap::new(),
+            rulings: Rulings::default(),
+            rulings_log: vec![(Micros(0), Rulings::default())],
+            erased: Vec::new(),
             turns: Vec::new(),
             generation: 0,
             wiped: false,
@@ -65,6 +73,22 @@ impl SimStore {
     pub fn append(&mut self, partition: u16, batch: Arc<Batch>) {
         now(self.memory.append(partition, Arc::clone(&batch))).unwrap();
         self.log[usize::from(partition)].push((self.now, batch));
+    }
+
+    /// What somebody changes in the rulings.
+    pub fn rule<T>(&mut self, change: impl FnOnce(&mut Rulings) -> T) -> T {
+        let answer = change(&mut self.rulings);
+        self.rulings_log.push((self.now, self.rulings.clone()));
+        answer
+    }
+
+    pub fn erase(&mut self, event: &EventId, until: Micros) {
+        now(self.memory.erase(event.clone(), until)).unwrap();
+        let done = |(_, name, at): &(Micros, EventId, Micros)| name == event && *at >= until;
+        if !self.erased.iter().any(done) {
+            self.gates.remove(event);
+        }
+        self.erased.push((self.now, event.clone(), until));
     }
 
     pub fn feed_end(&self, partition: u16) -> Position {
@@ -192,6 +216,15 @@ impl SimStore {
                 now(self.memory.append(partition, Arc::clone(batch))).unwrap();
             }
         }
+        self.erased.retain(|(at, ..)| *at <= moment);
+        for (_, event, until) in &self.erased {
+            now(self.memory.erase(event.clone(), *until)).unwrap();
+        }
+        self.rulings_log.retain(|(at, _)| *at <= moment);
+        self.rulings = self
+            .rulings_log
+            .last()
+            .map_or_else(Rulings::default, |(_, r)| r.clone());
         for (gate, steps) in self.gates.values_mut() {
             steps.retain(|step| step.at <= moment);
             *gate = Gate::default();

@@ -9,7 +9,7 @@ use super::nodes::{Fleet, STEP, sale};
 use crate::room::house::policy;
 
 const SECOND: Duration = Duration::from_secs(1);
-const MOMENT: Duration = Duration::from_millis(150);
+const MOMENT: Duration = Duration::from_millis(300);
 
 fn still() -> Policy {
     Policy {
@@ -282,6 +282,41 @@ fn a_wiped_gate_starts_with_an_empty_bucket_and_knows_who_entered() {
 }
 
 #[test]
+fn a_wiped_gate_does_not_pay_for_what_it_gave_before() {
+    let patient = Policy {
+        heartbeat_ttl: 3600 * SECOND,
+        ready_ttl: 60 * SECOND,
+        ..policy()
+    };
+    let mut fleet = Fleet::new(2, patient, 1);
+    let tokens: Vec<_> = (0..1_600)
+        .map(|n| fleet.join(n % 2, "sale").token)
+        .collect();
+    for token in &tokens[..1_300] {
+        while !fleet.status(0, token).unwrap().ready {
+            fleet.pass(SECOND / 10);
+        }
+        fleet.enter(0, token).unwrap();
+    }
+    // First a gate is noticed that fell back, then what follows in the feeds, then the name.
+    let rate_holds = |fleet: &mut Fleet| {
+        let before = fleet.store.turns.iter().filter(|turn| turn.3).count();
+        fleet.pass(3 * SECOND);
+        let called = fleet.store.turns.iter().filter(|turn| turn.3).count() - before;
+        assert!((26..=32).contains(&called), "{called} turns in 3 seconds");
+    };
+    fleet.store.wipe();
+    fleet.store.generation -= 1;
+    rate_holds(&mut fleet);
+    fleet.store.wiped = false;
+    fleet.store.generation += 1;
+    rate_holds(&mut fleet);
+    fleet.store.wiped = true;
+    fleet.store.generation += 1;
+    rate_holds(&mut fleet);
+}
+
+#[test]
 fn a_store_that_is_away_for_long_costs_nobody_a_place_or_a_second_turn() {
     let mut fleet = Fleet::new(3, policy(), 1);
     let tokens: Vec<_> = (0..60)
@@ -429,6 +464,52 @@ fn a_told_place_does_not_rise_when_earlier_joins_are_heard_of() {
     fleet.pass(MOMENT);
     let again = fleet.join_with(1, "sale", Some("key"));
     assert_eq!(replayed.token, again.token);
+}
+
+#[test]
+fn a_told_place_stands_for_as_long_as_others_are_not_heard() {
+    let mut fleet = Fleet::new(2, still(), 1);
+    fleet.pass(SECOND);
+    fleet.node_mut(1).delay = 2 * SECOND;
+    for _ in 0..10 {
+        fleet.join(0, "sale");
+    }
+    fleet.now = Micros(fleet.now.0 + 50);
+    let early = fleet.join(1, "sale");
+    fleet.now = Micros(fleet.now.0 + 50);
+    let joined = fleet.join(1, "sale");
+    let told = joined.standing.position;
+    fleet.node(1).room.leave(fleet.now, &early.token);
+    for _ in 0..10 {
+        fleet.pass(MOMENT);
+        assert_eq!(fleet.place(1, &joined.token), told);
+    }
+    fleet.pass(2 * SECOND);
+    assert_eq!(fleet.places(&joined.token), [11, 11]);
+}
+
+#[test]
+fn a_join_while_others_cannot_be_heard_counts_on_as_many_of_theirs() {
+    let mut fleet = Fleet::new(2, still(), 1);
+    fleet.pass(SECOND);
+    for node in 0..2 {
+        fleet.node_mut(node).cut = true;
+    }
+    fleet.pass(SECOND);
+    let joined: Vec<_> = (0..40)
+        .map(|n| {
+            fleet.pass(SECOND / 10);
+            fleet.join(n % 2, "sale")
+        })
+        .collect();
+    for node in 0..2 {
+        fleet.node_mut(node).cut = false;
+    }
+    fleet.pass(SECOND);
+    for (n, joined) in (1..).zip(&joined) {
+        assert!(joined.standing.position >= n && joined.standing.position <= n + n / 2 + 2);
+        assert_eq!(fleet.place(0, &joined.token), n);
+    }
 }
 
 #[test]

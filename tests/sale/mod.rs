@@ -15,18 +15,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::kit::client::Pool;
 use crate::kit::server::Server;
 use crate::kit::stopwatch::Stopwatch;
 use plan::{CONNECTIONS, crowd};
-use story::{Run, Story};
+use story::{Late, Story};
 use visitor::{look_back, visit};
 
+pub use plan::SECOND;
 pub use plan::Terms;
-pub use story::Outage;
+pub use story::{Call, Down, End, Outage, Run, Seen, What};
 pub use visitor::Sale;
 
 /// The crowd that is drawn unless `SALE_SEED` says otherwise.
@@ -96,6 +97,7 @@ async fn sale(name: &str, kill: bool) -> (String, u64) {
         vec![Outage {
             killed,
             ready: stopwatch.us(),
+            what: Down::Server,
         }]
     });
     let (report, wrong) = ended.await;
@@ -113,6 +115,27 @@ pub async fn drive(
     address: SocketAddr,
     trouble: impl AsyncFnOnce(&Sale) -> Vec<Outage>,
 ) -> (String, u64) {
+    let sold = drive_to_the_end(name, terms, address, trouble).await;
+    (sold.report, sold.wrong)
+}
+
+/// A sale that is over.
+pub struct Sold {
+    pub run: Run,
+    pub report: String,
+    /// How much was wrong.
+    pub wrong: u64,
+    /// How many of the places told were looked at.
+    pub places: u64,
+}
+
+/// The same, with all that was seen. Trouble that waits for entries is woken when the sale is over.
+pub async fn drive_to_the_end(
+    name: &str,
+    terms: Terms,
+    address: SocketAddr,
+    trouble: impl AsyncFnOnce(&Sale) -> Vec<Outage>,
+) -> Sold {
     let seed = seed();
     println!("{name}: seed {seed}");
     let stopwatch = Stopwatch::start();
@@ -128,23 +151,44 @@ pub async fn drive(
         visits.spawn(async move { visit(&sale, person).await });
     }
     // The visits run on as tasks of their own, whatever the trouble is.
-    let visits = visits.join_all();
-    tokio::pin!(visits);
-    let trouble = trouble(&sale);
-    tokio::pin!(trouble);
-    let (stories, outages) = tokio::select! {
-        stories = &mut visits => (stories, Vec::new()),
-        outages = &mut trouble => (visits.await, outages),
+    let visits = async {
+        let stories = visits.join_all().await;
+        sale.entered.send_replace(usize::MAX);
+        stories
     };
+    let (over, watched) = oneshot::channel();
+    let late = tokio::spawn(lateness(stopwatch, watched));
+    let (stories, outages) = tokio::join!(visits, trouble(&sale));
+    drop(over);
+    let late = late.await.expect("it only looks at the clock");
     let sold = stopwatch.us();
     let stories = look_back_all(&sale, stories).await;
     let run = Run {
         terms,
         stories,
         outages,
+        late,
     };
     let connections = sale.pool.opened.load(Ordering::Relaxed);
-    report(name, seed, sold, connections, &run)
+    report(name, seed, sold, connections, run)
+}
+
+/// Notes when and by how much timers are late here: how busy the machine is with something else.
+async fn lateness(stopwatch: Stopwatch, mut over: oneshot::Receiver<()>) -> Vec<Late> {
+    const EVERY: u64 = plan::SECOND / 20;
+    const NOTED: u64 = plan::SECOND / 50;
+    let mut late = Vec::new();
+    loop {
+        let due = stopwatch.us() + EVERY;
+        tokio::select! {
+            () = tokio::time::sleep_until(stopwatch.at(due)) => {}
+            _ = &mut over => return late,
+        }
+        let by = stopwatch.us() - due;
+        if by > NOTED {
+            late.push(Late { due, by });
+        }
+    }
 }
 
 async fn look_back_all(sale: &Arc<Sale>, stories: Vec<Story>) -> Vec<Story> {
@@ -156,17 +200,23 @@ async fn look_back_all(sale: &Arc<Sale>, stories: Vec<Story>) -> Vec<Story> {
     looks.join_all().await
 }
 
-fn report(name: &str, seed: u64, sold: u64, connections: u64, run: &Run) -> (String, u64) {
-    let verdicts = check::all(run);
+fn report(name: &str, seed: u64, sold: u64, connections: u64, run: Run) -> Sold {
+    let verdicts = check::all(&run);
     let wrong = verdicts.iter().map(|verdict| verdict.wrong).sum();
     let mut report = format!("{name}: seed {seed}, {} s\n", sold / plan::SECOND);
-    report += &figures::table(run);
+    report += &figures::table(&run);
     let _ = writeln!(report, "  {:<44} {connections}", "connections opened");
     for verdict in &verdicts {
         let _ = write!(report, "{verdict}");
     }
     let _ = writeln!(report, "  {:<44} {wrong}", "wrong in all");
-    (report, wrong)
+    let places = verdicts.iter().find(|v| v.name == check::PLACES);
+    Sold {
+        places: places.map_or(0, |verdict| verdict.examined),
+        run,
+        report,
+        wrong,
+    }
 }
 
 fn seed() -> u64 {

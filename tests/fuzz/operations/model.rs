@@ -127,6 +127,7 @@ impl Model {
         };
         let request = match node.room.enter(node.now, &visitor.token) {
             Ok(EnterStep::Ask(request)) => request,
+            Ok(EnterStep::Granted(_)) => panic!("let in without the gate"),
             Err(EnterRefusal::Token(refusal)) => return visitor.told(node, Err(refusal)),
             Err(_) => return visitor.seen(node.now),
         };

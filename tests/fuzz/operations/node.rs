@@ -204,6 +204,7 @@ fn empty(now: Micros, epoch: u32, policy: &Policy) -> (Room, Arc<Journal>) {
         batch_records: 8,
         batch_bytes: 1 << 16,
         flush_interval: Duration::from_millis(10),
+        patient_interval: Duration::from_millis(200),
         tail_records: 0,
     };
     let journal = Arc::new(Journal::new(PARTITIONS, NodeId(0), epoch, limits));
@@ -215,6 +216,7 @@ fn empty(now: Micros, epoch: u32, policy: &Policy) -> (Room, Arc<Journal>) {
         events_max: 4,
         skew_max: Duration::from_secs(1),
         lag_max: Duration::from_millis(500),
+        share_limit: Duration::from_secs(300),
     };
     let settings = settings(policy.clone());
     let room = Room::new(now, identity, settings, keys, Arc::clone(&journal));

@@ -2,15 +2,15 @@
 //! waiting after the other's turn.
 
 use super::Verdict;
-use crate::sale::reading::{JOURNAL_GRACE, Reading};
-use crate::sale::story::Run;
+use crate::sale::reading::Reading;
+use crate::sale::story::{Outage, Run, What};
 
 pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     let mut verdict = Verdict::new("turns in the order of joining (pairs)");
     for event in events {
         for first in event {
             let Some(joined) = first.joined else { continue };
-            let later = |second: &&Reading| second.join_sent > joined + run.terms.lag;
+            let later = |second: &&Reading| second.join_sent > run.heard_by(joined);
             for second in event.iter().filter(later) {
                 let fine = second
                     .turns
@@ -19,14 +19,39 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
                 verdict.expect(fine, || {
                     format!(
                         "event {}: visitor {} joined before visitor {}, but still waited after the \
-                         turn of the latter",
-                        first.story.event, first.story.visitor, second.story.visitor
+                         turn of the latter:\n        {}\n        {}",
+                        first.story.event,
+                        first.story.visitor,
+                        second.story.visitor,
+                        in_short(first),
+                        in_short(second)
                     )
                 });
             }
         }
     }
     verdict
+}
+
+/// What a visitor was told, when, and by which node.
+fn in_short(reading: &Reading) -> String {
+    let told = reading.story.seen.iter().map(|seen| {
+        let ms = seen.received / 1_000;
+        let node = seen
+            .node
+            .map_or_else(String::new, |node| format!(" by {node}"));
+        match &seen.what {
+            What::Joined { place, .. } | What::Told(place) if place.ready => {
+                format!("{ms}{node}: ready")
+            }
+            What::Joined { place, .. } | What::Told(place) => {
+                format!("{ms}{node}: {}", place.position)
+            }
+            What::Granted { .. } => format!("{ms}{node}: in"),
+            other => format!("{ms}{node}: {other:?}"),
+        }
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether this visitor, through no doing of their own, surely waited for a first turn after
@@ -36,15 +61,12 @@ fn waits_after(run: &Run, reading: &Reading, another: u64) -> bool {
         return false;
     };
     // A turn from the last moments before a kill may be forgotten while its neighbour's was used.
-    let forgotten = run.outages.iter().any(|outage| {
-        outage.killed <= another + JOURNAL_GRACE
-            && another <= outage.ready
-            && outage.killed <= waits_until
-    });
+    let lost = |outage: &Outage| outage.forgets(another) && outage.killed <= waits_until;
+    let forgotten = run.outages.iter().any(lost);
     let doubtful = reading
         .doubtful_from
         .is_some_and(|from| from <= waits_until);
-    waits_until > another + run.terms.lag && !forgotten && !doubtful
+    waits_until > run.heard_by(another) && !forgotten && !doubtful
 }
 
 #[cfg(test)]
@@ -52,7 +74,7 @@ mod tests {
     use super::super::made_up::{down, run, visitor};
     use super::*;
     use crate::sale::reading::read_all;
-    use crate::sale::story::{Call, End, Story, What};
+    use crate::sale::story::{Call, End, Story};
 
     fn wrong(run: &Run) -> u64 {
         check(run, &read_all(run)).wrong

@@ -7,6 +7,7 @@ mod model;
 mod random;
 mod sweeps;
 mod threads;
+mod walk;
 
 use proptest::test_runner::{Config, RngSeed};
 

@@ -1,0 +1,121 @@
+//! What works between the room and the store once the store's contents are here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::load::{self, Loaded};
+use super::{refill, rulings, turns};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::journal::flush::Flusher;
+use crate::journal::health::Health;
+use crate::journal::lane::Journal;
+use crate::room::Room;
+use crate::store::Store;
+
+/// What the tasks share.
+#[derive(Clone)]
+pub struct Handles {
+    /// The memory.
+    pub room: Arc<Room>,
+    /// Its changes on their way to the store.
+    pub journal: Arc<Journal>,
+    /// Where they go.
+    pub store: Arc<dyn Store>,
+    /// How it answers.
+    pub health: Arc<Health>,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// The running tasks.
+pub struct Work {
+    turns: JoinHandle<()>,
+    refill: JoinHandle<()>,
+    rulings: JoinHandle<()>,
+    /// When others may write to the store.
+    follower: Option<JoinHandle<()>>,
+    flusher: JoinHandle<usize>,
+    stop: watch::Sender<bool>,
+    drain: watch::Sender<bool>,
+}
+
+impl Work {
+    /// Starts them, on what was loaded.
+    pub fn start(config: &Config, handles: &Handles, loaded: Loaded) -> Self {
+        let Handles {
+            room,
+            journal,
+            store,
+            health,
+            clock,
+        } = handles.clone();
+        let (drain, drained) = watch::channel(false);
+        let dumped = Arc::clone(&room);
+        let in_fleet = config.fleet.size.get() > 1;
+        let flusher = Flusher {
+            journal,
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            health: Arc::clone(&health),
+            in_fleet,
+            dump: Box::new(move |lane| {
+                let mut all = Vec::new();
+                dumped.dump(lane, |event, records| all.push((event.clone(), records)));
+                all
+            }),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let follower = (in_fleet || store.is_shared()).then(|| {
+            let follower = load::follower(&room, &store, &clock, &health);
+            tokio::spawn(follower.run(loaded.ends, stopped.clone()))
+        });
+        let refill = refill::Watch {
+            room: Arc::clone(&room),
+            store: Arc::clone(&store),
+            health: Arc::clone(&health),
+            clock: clock.clone(),
+        };
+        let rulings = rulings::Follow {
+            room: Arc::clone(&room),
+            store: Arc::clone(&store),
+            health: Arc::clone(&health),
+            clock: clock.clone(),
+            in_fleet,
+        };
+        let turns = turns::Turns {
+            room,
+            store,
+            health,
+            clock,
+            stale_after: config.journal.stale_after,
+        };
+        Self {
+            refill: tokio::spawn(refill.run(loaded.meta, stopped.clone())),
+            rulings: tokio::spawn(rulings.run(loaded.revision, loaded.void, stopped.clone())),
+            flusher: tokio::spawn(flusher.run(drained)),
+            turns: tokio::spawn(turns.run(stopped)),
+            follower,
+            stop,
+            drain,
+        }
+    }
+
+    /// Stops them: turns first, and the journal flushed last, within `patience`. Answers how many
+    /// records are left, if that could be told.
+    pub async fn stop(self, patience: Duration) -> Option<usize> {
+        self.stop.send_replace(true);
+        let _ = self.turns.await;
+        let _ = self.refill.await;
+        let _ = self.rulings.await;
+        if let Some(follower) = self.follower {
+            let _ = follower.await;
+        }
+        self.drain.send_replace(true);
+        let flushed = tokio::time::timeout(patience, self.flusher).await;
+        flushed.ok()?.ok()
+    }
+}
