@@ -9,6 +9,7 @@ mod apart;
 mod api;
 mod doctor;
 mod fleet;
+mod fuzz;
 mod kit;
 mod legacy;
 mod live;

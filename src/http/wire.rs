@@ -7,12 +7,13 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
+
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, OnceLock, fence};
 
 /// Above this many unsent bytes a connection's next request waits.
 const OUT_HIGH: usize = 64 * 1024;
@@ -138,6 +139,8 @@ impl Wire {
         if why.has(Pokes::DRAIN) {
             self.draining.store(true, Ordering::Relaxed);
         }
+        // With the one in `pokes`: either the task sees the poke, or its waker is seen here.
+        fence(Ordering::SeqCst);
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
@@ -145,7 +148,10 @@ impl Wire {
 
     /// Takes the pokes, and leaves the waker for the next ones. Called at each turn of the task.
     pub fn pokes(&self, cx: &Context<'_>) -> Pokes {
-        self.waker.get_or_init(|| cx.waker().clone());
+        if self.waker.get().is_none() {
+            self.waker.get_or_init(|| cx.waker().clone());
+            fence(Ordering::SeqCst);
+        }
         if self.pokes.load(Ordering::Acquire) == 0 {
             return Pokes::NONE;
         }
@@ -216,5 +222,40 @@ impl Wire {
         if out.bytes.is_empty() {
             out.bytes = Vec::new();
         }
+    }
+}
+
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering::SeqCst;
+    use std::task::Wake;
+
+    use super::*;
+    use crate::sync::check;
+
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
+    }
+
+    /// Would catch a connection that goes to sleep for ever: it has not seen the poke, and who poked
+    /// has not seen whom to wake.
+    #[test]
+    fn who_is_poked_sees_it_or_is_woken() {
+        check(3, || {
+            let wire = Arc::new(Wire::new(tokio::io::sink()));
+            let poked = Arc::clone(&wire);
+            let poker = loom::thread::spawn(move || poked.poke(Pokes::ABORT));
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            let seen = wire.pokes(&Context::from_waker(&waker));
+            poker.join().expect("it ends");
+            assert!(seen.has(Pokes::ABORT) || woken.0.load(SeqCst));
+        });
     }
 }

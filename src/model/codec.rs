@@ -1,5 +1,7 @@
 //! The wire form of batches: one version byte, then MessagePack.
 
+use serde::Deserialize;
+
 use super::record::Batch;
 
 /// The version this build writes, and the only one it reads.
@@ -21,6 +23,9 @@ pub enum CodecError {
     /// Written by another version of the format.
     #[error("a batch of format version {0}; this build reads version {VERSION}")]
     Version(u8),
+    /// A batch, and then something else.
+    #[error("a batch with {0} bytes behind it")]
+    Trailing(usize),
     /// Not a batch.
     #[error("a batch that cannot be read: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
@@ -45,7 +50,13 @@ pub fn decode(bytes: &[u8]) -> Result<Batch, CodecError> {
     }
     match bytes.split_first() {
         None => Err(CodecError::Empty),
-        Some((&VERSION, rest)) => Ok(rmp_serde::from_slice(rest)?),
+        Some((&VERSION, mut rest)) => {
+            let batch = Batch::deserialize(&mut rmp_serde::Deserializer::new(&mut rest))?;
+            match rest {
+                [] => Ok(batch),
+                left => Err(CodecError::Trailing(left.len())),
+            }
+        }
         Some((&version, _)) => Err(CodecError::Version(version)),
     }
 }
@@ -97,6 +108,13 @@ mod tests {
         #[test]
         fn any_bytes_are_a_batch_or_a_named_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn a_batch_with_more_behind_it_is_refused(batch in batch(), more in any::<u8>()) {
+            let mut bytes = encode(&batch);
+            bytes.push(more);
+            prop_assert!(matches!(decode(&bytes), Err(CodecError::Trailing(1))));
         }
 
         #[test]

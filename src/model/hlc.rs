@@ -3,9 +3,10 @@
 //! After Kulkarni et al., "Logical Physical Clocks" (2014), with the logical part folded into the
 //! microseconds: a node hands out fewer than a million stamps a second, so the fold stays close.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::ticket::Micros;
+use crate::sync::AtomicU64;
 
 /// The last stamp given or seen. Shared by all threads of a node.
 #[derive(Debug, Default)]
@@ -61,5 +62,29 @@ mod tests {
         assert!(clock.observe(Micros(500), Micros(0), second));
         assert!(!clock.observe(Micros(2_000_000), Micros(0), second));
         assert_eq!(clock.tick(Micros(10)), Micros(501));
+    }
+}
+
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::sync::check;
+
+    /// Would catch two joins that get the same arrival, or one before what was heard of.
+    #[test]
+    fn stamps_are_given_once_and_after_what_was_seen() {
+        check(3, || {
+            let clock = Arc::new(Hlc::default());
+            let other = Arc::clone(&clock);
+            let second = loom::thread::spawn(move || {
+                other.observe(Micros(70), Micros(60), std::time::Duration::from_secs(1));
+                other.tick(Micros(60))
+            });
+            let first = clock.tick(Micros(60));
+            let second = second.join().unwrap();
+            assert!(first != second && second > Micros(70));
+        });
     }
 }

@@ -58,6 +58,7 @@ pub enum PassKeyError {
 }
 
 /// The keys that sign and verify passes.
+#[derive(Clone)]
 pub struct PassKeys {
     header: Header,
     signing: EncodingKey,

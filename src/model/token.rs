@@ -60,6 +60,7 @@ pub const fn buffer() -> TokenBuffer {
 }
 
 /// One named secret.
+#[derive(Clone)]
 struct TicketKey {
     mark: [u8; 4],
     mac: [u8; 32],
@@ -68,6 +69,7 @@ struct TicketKey {
 /// The secrets behind waiting tokens and ticket ids. Several may verify, one signs: rotation is
 /// adding a key everywhere, then making it the active one, then dropping the old one after
 /// `ticket_ttl`.
+#[derive(Clone)]
 pub struct TicketKeys {
     /// The signing key is first.
     keys: Vec<TicketKey>,

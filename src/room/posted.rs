@@ -1,10 +1,11 @@
 //! What a poll needs to know of its event's policy, published as plain numbers: cheaper to read than
-//! a snapshot, and none of it depends on the rest.
+//! a snapshot, and no number depends on another.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::model::{Micros, Order, Policy, micros};
+use crate::model::{Micros, Order, Policy};
+use crate::sync::{AtomicBool, AtomicU64};
 
 /// One event's notice.
 #[derive(Debug, Default)]
@@ -13,8 +14,9 @@ pub(super) struct Posted {
     lets_all: AtomicBool,
     /// Places are drawn then; 0 when they are not drawn.
     draw_at: AtomicU64,
-    poll_min: AtomicU64,
-    poll_max: AtomicU64,
+    /// The shortest time between polls and the longest, milliseconds, in one word: they are told
+    /// together.
+    polling: AtomicU64,
 }
 
 impl Posted {
@@ -27,8 +29,10 @@ impl Posted {
         let lets_all = policy.order == Order::Passthrough && !policy.paused;
         self.lets_all.store(lets_all, Ordering::Relaxed);
         self.draw_at.store(draw_at, Ordering::Relaxed);
-        self.poll_min.store(micros(min), Ordering::Relaxed);
-        self.poll_max.store(micros(max), Ordering::Relaxed);
+        let millis =
+            |span: Duration| u64::from(u32::try_from(span.as_millis()).unwrap_or(u32::MAX));
+        let polling = millis(min) << 32 | millis(max);
+        self.polling.store(polling, Ordering::Relaxed);
     }
 
     pub fn lets_all(&self) -> bool {
@@ -42,7 +46,32 @@ impl Posted {
 
     /// The shortest and the longest time between polls that visitors are told.
     pub fn polling(&self) -> (Duration, Duration) {
-        let of = |bound: &AtomicU64| Duration::from_micros(bound.load(Ordering::Relaxed));
-        (of(&self.poll_min), of(&self.poll_max))
+        let polling = self.polling.load(Ordering::Relaxed);
+        let of = |millis: u64| Duration::from_millis(millis);
+        (of(polling >> 32), of(polling & u64::from(u32::MAX)))
+    }
+}
+
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::sync::check;
+
+    /// Would catch a poll that is told a shortest time of one configuration and a longest of
+    /// another.
+    #[test]
+    fn the_bounds_of_polling_are_of_one_configuration() {
+        check(3, || {
+            let span = |sec| (Duration::from_secs(sec), Duration::from_secs(sec + 1));
+            let posted = Arc::new(Posted::default());
+            posted.publish(&Policy::default(), span(1));
+            let other = Arc::clone(&posted);
+            let writer = loom::thread::spawn(move || other.publish(&Policy::default(), span(5)));
+            let seen = posted.polling();
+            assert!(seen == span(1) || seen == span(5), "{seen:?}");
+            writer.join().expect("it ends");
+        });
     }
 }

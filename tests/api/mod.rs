@@ -6,6 +6,7 @@ pub mod client;
 mod connections;
 mod contract;
 mod cors;
+pub mod desk;
 mod errors;
 mod hostile;
 mod memory;

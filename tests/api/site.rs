@@ -1,25 +1,21 @@
 //! A node under test: the real room and listeners, gates and time in the test's hands.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use serde_json::Value;
 use tidegate::clock::{Clock, ManualTime};
 use tidegate::http::{self, Build, Drained, Face, ROUTES, Settings, Shared, serve};
-use tidegate::model::gate::{EnterRequest, Entry};
-use tidegate::model::{Beat, Change, EventId, Micros, NodeId, Policy, Ruled, Rulings, TicketId};
-use tidegate::room::answer::Commit;
-use tidegate::room::effects::{Effect, Effects, Nodes, StoreHealth, Unavailable};
+use tidegate::model::Policy;
+use tidegate::room::effects::Effects;
 use tidegate::room::{self, Room};
 use tidegate::telemetry::metrics::Metrics;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::client::{Answer, Client, Request, call};
+use super::desk::Desk;
 use crate::room::house::{self, House};
 
 pub const ADMIN_TOKEN: &str = "the-admin-token-of-tests";
@@ -63,79 +59,6 @@ impl Plan {
     }
 }
 
-/// The world beyond memory.
-pub struct Desk {
-    pub house: Mutex<House>,
-    pub away: AtomicBool,
-    pub durable_asked: AtomicU64,
-    pub rulings: Mutex<Rulings>,
-}
-
-impl Desk {
-    fn answer<T: Send + 'static>(&self, value: impl FnOnce() -> T) -> Effect<'_, T> {
-        let outcome = if self.away.load(Ordering::Relaxed) {
-            Err(Unavailable("away".to_owned()))
-        } else {
-            Ok(value())
-        };
-        Box::pin(std::future::ready(outcome))
-    }
-}
-
-impl Effects for Desk {
-    fn enter(&self, request: EnterRequest) -> Effect<'_, Entry> {
-        self.answer(|| self.house.lock().at_gate(&request))
-    }
-
-    fn complete(&self, event: EventId, id: TicketId) -> Effect<'_, bool> {
-        self.answer(|| {
-            let mut house = self.house.lock();
-            let gate = house.gates.entry(event).or_default();
-            gate.complete(&id, &mut Vec::new())
-        })
-    }
-
-    fn durable(&self, _commit: Commit) -> Effect<'_, ()> {
-        self.durable_asked.fetch_add(1, Ordering::Relaxed);
-        self.answer(|| ())
-    }
-
-    fn rule(&self, event: EventId, change: Change, at: Micros) -> Effect<'_, Ruled> {
-        let keep = Duration::from_secs(3600);
-        self.answer(|| self.rulings.lock().rule(&event, &change, at, keep))
-    }
-
-    fn spread(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn nodes(&self) -> Arc<Nodes> {
-        let at = self.house.lock().now;
-        let beat = |node, age| Beat {
-            node: NodeId(node),
-            instance: u64::from(node),
-            version: "0.0.0".to_owned(),
-            listen: format!("192.0.2.{node}:8000"),
-            started: Micros(1),
-            at: Micros(at.0 - age),
-        };
-        Arc::new(Nodes {
-            own: NodeId(0),
-            size: 3,
-            beats: vec![beat(0, 0), beat(2, 16_000_000)],
-            number_taken: false,
-        })
-    }
-
-    fn health(&self) -> StoreHealth {
-        if self.away.load(Ordering::Relaxed) {
-            StoreHealth::Down
-        } else {
-            StoreHealth::Up
-        }
-    }
-}
-
 /// A running node.
 pub struct Site {
     pub visitor: SocketAddr,
@@ -160,12 +83,7 @@ impl Site {
         let room = Arc::clone(&house.room);
         room.set_loaded(true);
         let (clock, time) = Clock::manual(house.now.0);
-        let desk = Arc::new(Desk {
-            house: Mutex::new(house),
-            away: AtomicBool::new(false),
-            durable_asked: AtomicU64::new(0),
-            rulings: Mutex::default(),
-        });
+        let desk = Arc::new(Desk::new(house));
         let metrics = Arc::new(Metrics::new(ROUTES));
         let build = Build {
             version: "1.2.3",

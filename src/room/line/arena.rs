@@ -1,9 +1,9 @@
 //! The entries: five words a ticket, read without a lock while one writer changes them.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
 
 use crate::model::{Micros, TicketId, TicketKey};
+use crate::sync::{AtomicU64, fence};
 
 use super::spine::Spine;
 use super::state::{Kind, Word};
@@ -58,7 +58,7 @@ impl Arena {
     /// How many entries fit (134 million).
     pub(super) const CAPACITY: u32 = Entries::CAPACITY;
 
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             entries: Entries::new(),
         }

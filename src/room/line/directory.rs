@@ -1,10 +1,10 @@
 //! The segments of a line in order, and how many tickets are before each.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::model::TicketKey;
+use crate::sync::AtomicU32;
 
 use super::arena::Arena;
 use super::segment::Segment;

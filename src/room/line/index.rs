@@ -1,12 +1,11 @@
 //! Who: from a ticket's id to its entry, read without a lock.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use ahash::RandomState;
-use arc_swap::ArcSwap;
-use zerocopy::FromZeros;
+
+use crate::sync::{ArcSwap, AtomicU64, OnceLock, random_state, zeroed};
 
 /// How many tables share the ids of a long line, so that making one larger is a short pause.
 const SHARDS: usize = 512;
@@ -42,7 +41,7 @@ struct Table {
     slots: Box<[AtomicU64]>,
     /// Slots that are not empty, in the high half; those that hold an entry, in the low half. The
     /// writer's alone.
-    usage: AtomicU64,
+    usage: std::sync::atomic::AtomicU64,
 }
 
 impl Index {
@@ -50,7 +49,7 @@ impl Index {
         Self {
             first: ArcSwap::new(Arc::clone(&NOTHING)),
             shards: OnceLock::new(),
-            hasher: RandomState::new(),
+            hasher: random_state(),
         }
     }
 
@@ -133,12 +132,9 @@ impl Index {
 
 impl Table {
     fn new(slots: usize) -> Self {
-        // As with `Vec`, no memory means no process.
-        let slots =
-            <[AtomicU64]>::new_box_zeroed_with_elems(slots).expect("the allocator has memory");
         Self {
-            slots,
-            usage: AtomicU64::new(0),
+            slots: zeroed(slots),
+            usage: std::sync::atomic::AtomicU64::new(0),
         }
     }
 

@@ -1,12 +1,10 @@
 //! Where: order statistics over the waiting tickets, read without a lock.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use arc_swap::{ArcSwap, Guard};
-
 use crate::model::TicketKey;
+use crate::sync::{ArcSwap, AtomicU32, Guard};
 
 use super::arena::Arena;
 use super::directory::{Directory, GROUP_MAX, Location};

@@ -1,12 +1,12 @@
 //! The line of one event, as any thread may read it: without a lock, without allocating.
 
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::model::{Micros, TicketId, TicketKey};
+use crate::sync::{AtomicU32, Guard};
 
 use super::arena::{Arena, Reading, Seen};
 use super::index::Index;
@@ -302,7 +302,7 @@ impl Line {
     /// the entry is ahead of the directory.
     fn settle(
         &self,
-        mut directory: arc_swap::Guard<std::sync::Arc<super::directory::Directory>>,
+        mut directory: Guard<std::sync::Arc<super::directory::Directory>>,
         index: u32,
         id: &TicketId,
         mut reading: Reading,

@@ -2,11 +2,9 @@
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
-
-use zerocopy::FromZeros;
 
 use crate::model::TicketKey;
+use crate::sync::{AtomicU16, AtomicU32, AtomicU64, fence, zeroed};
 
 use super::arena::Arena;
 
@@ -96,9 +94,7 @@ impl Segment {
             blocks: (0..slots.div_ceil(BLOCK_SLOTS))
                 .map(|_| Block::default())
                 .collect(),
-            // As with `Vec`, no memory means no process.
-            entries: <[AtomicU32]>::new_box_zeroed_with_elems(slots)
-                .expect("the allocator has memory"),
+            entries: zeroed(slots),
             low,
         }
     }
@@ -231,29 +227,29 @@ impl Segment {
     /// Puts entries into slots of an empty segment that nobody else has yet, `slots` in any order.
     pub(super) fn fill(&mut self, slots: impl Iterator<Item = (usize, u32)>) {
         for (slot, entry) in slots {
-            *self.entries[slot].get_mut() = entry;
-            let word = &mut self.blocks[slot / BLOCK_SLOTS].taken[slot % BLOCK_SLOTS / 64];
-            *word.get_mut() |= 1 << (slot % 64);
+            self.entries[slot].store(entry, Relaxed);
+            let word = self.word(slot);
+            word.store(word.load(Relaxed) | 1 << (slot % 64), Relaxed);
         }
         let mut sum = 0;
         let blocks = self
             .blocks
-            .iter_mut()
+            .iter()
             .map(Some)
             .chain(std::iter::repeat_with(|| None));
-        for (before, block) in self.before.iter_mut().zip(blocks) {
-            *before.get_mut() = sum;
+        for (before, block) in self.before.iter().zip(blocks) {
+            before.store(sum, Relaxed);
             let Some(block) = block else { continue };
             let (mut counts, mut within) = (0, 0);
-            for (word, taken) in block.taken.iter_mut().enumerate() {
+            for (word, taken) in block.taken.iter().enumerate() {
                 // The count before word 0, which is zero, is shifted out.
                 counts |= within << (COUNT_BITS * word);
-                within += u64::from(taken.get_mut().count_ones());
+                within += u64::from(taken.load(Relaxed).count_ones());
             }
-            *block.counts.get_mut() = counts >> COUNT_BITS;
+            block.counts.store(counts >> COUNT_BITS, Relaxed);
             sum += within as u16;
         }
-        *self.live.get_mut() = sum.into();
+        self.live.store(sum.into(), Relaxed);
     }
 }
 

@@ -1,8 +1,6 @@
 //! A growing array that never moves: readers hold references while the writer adds to it.
 
-use std::sync::OnceLock;
-
-use zerocopy::FromZeros;
+use crate::sync::{OnceLock, Zeroed, zeroed};
 
 /// Zeroed elements in chunks of doubling size, the first of `1 << FIRST_BITS`, at most `CHUNKS` of
 /// them. A chunk is allocated when its first element is needed; the operating system backs only
@@ -11,14 +9,14 @@ pub(super) struct Spine<T, const FIRST_BITS: u32, const CHUNKS: usize> {
     chunks: [OnceLock<Box<[T]>>; CHUNKS],
 }
 
-impl<T: FromZeros, const FIRST_BITS: u32, const CHUNKS: usize> Spine<T, FIRST_BITS, CHUNKS> {
+impl<T: Zeroed, const FIRST_BITS: u32, const CHUNKS: usize> Spine<T, FIRST_BITS, CHUNKS> {
     /// How many elements fit at most.
     pub(super) const CAPACITY: u32 = (((1u64 << CHUNKS) - 1) << FIRST_BITS) as u32;
 
     /// An empty array: no chunk is allocated.
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            chunks: [const { OnceLock::new() }; CHUNKS],
+            chunks: std::array::from_fn(|_| OnceLock::new()),
         }
     }
 
@@ -38,11 +36,7 @@ impl<T: FromZeros, const FIRST_BITS: u32, const CHUNKS: usize> Spine<T, FIRST_BI
     /// The element, made (zeroed) if need be. `index` must be below [`Spine::CAPACITY`].
     pub(super) fn grow(&self, index: u32) -> &T {
         let (chunk, offset) = Self::locate(index);
-        let elements = self.chunks[chunk].get_or_init(|| {
-            let count = (1 << FIRST_BITS) << chunk;
-            // As with `Vec`, no memory means no process.
-            <[T]>::new_box_zeroed_with_elems(count).expect("the allocator has memory")
-        });
+        let elements = self.chunks[chunk].get_or_init(|| zeroed((1 << FIRST_BITS) << chunk));
         &elements[offset]
     }
 }

@@ -1,5 +1,7 @@
 //! The line against naive models, over random histories, and under threads.
 
+#[cfg(feature = "interleavings")]
+mod interleavings;
 mod merge;
 mod model;
 mod random;
