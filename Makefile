@@ -21,7 +21,7 @@ contract: ## the running binary held to its OpenAPI document by an independent t
 
 live: ## a real fleet over a real Redis Cluster, at full size; wants the machine to itself
 	.ci/need test
-	FLEET_VISITORS=30000 FLEET_POLLS=1000000 cargo test --locked --release --test all -- live:: --nocapture --test-threads 1
+	FLEET_VISITORS=30000 FLEET_POLLS=1000000 FLEET_LOAD_SECONDS=30 cargo test --locked --release --test all -- live:: --nocapture --test-threads 1
 
 bench: ## Tidegate beside a bare server and Redis-only designs: target/bench/report.html
 	.ci/need bench

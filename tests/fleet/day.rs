@@ -394,6 +394,18 @@ impl Day {
                 .unwrap();
         }
         self.fleet.pass(Duration::from_secs(2));
+        // What a goodbye or a silence ended just now is still on its way to the others.
+        let (mut quiet, mut steps) = (0, 0);
+        while quiet < 3 && steps < 200 {
+            self.fleet.pass(STEP);
+            let mut nodes = self.fleet.nodes.iter().flatten();
+            quiet = if nodes.all(|n| n.journal.depth() == 0) {
+                quiet + 1
+            } else {
+                0
+            };
+            steps += 1;
+        }
         self.faults = faults;
     }
 
@@ -404,6 +416,9 @@ impl Day {
         }
         self.check_once()?;
         self.check_pace()?;
+        if self.faults.long && !self.faults.losses {
+            self.check_calls()?;
+        }
         if self.faults.none() {
             self.check_order()?;
             self.check_use()?;
@@ -416,6 +431,24 @@ impl Day {
         twice.map_or(Ok(()), |(id, times)| {
             Err(format!("I2: {id} entered at {times:?}"))
         })
+    }
+
+    /// No turn is given to who has one, by whomever.
+    fn check_calls(&self) -> Result<(), String> {
+        let mut open: BTreeMap<TicketId, Micros> = BTreeMap::new();
+        for (at, _, id, given) in &self.fleet.store.turns {
+            let before = open.remove(id);
+            if *given {
+                open.insert(*id, *at);
+            }
+            if let Some(before) = before.filter(|_| *given) {
+                let story = self.fleet.store.story(id);
+                return Err(format!(
+                    "I2: {id} was called at {before:?} and {at:?}\n  {story}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Turns given minus turns given back, in any window.

@@ -19,7 +19,11 @@ fn days(from: u64, faults: Faults) {
             .and_then(|text| text.parse::<u64>().ok())
     };
     let wanted = number("FLEET_SEED");
-    let count = number("FLEET_DAYS").unwrap_or(if faults.long { DAYS / 5 } else { DAYS });
+    let count = number("FLEET_DAYS").unwrap_or(match (faults.long, faults.losses) {
+        (false, _) => DAYS,
+        (true, false) => DAYS / 5,
+        (true, true) => DAYS / 10,
+    });
     for seed in from..from + count {
         if wanted.is_some_and(|wanted| wanted != seed) {
             continue;
@@ -30,7 +34,7 @@ fn days(from: u64, faults: Faults) {
             (policy.ready_ttl, policy.pass_ttl) = (60 * policy.ready_ttl, 30 * policy.pass_ttl);
             (policy.late_grace, policy.heartbeat_ttl) =
                 (60 * policy.late_grace, 60 * policy.heartbeat_ttl);
-            policy.burst = policy.burst.max(5);
+            (policy.burst, policy.max_active) = (policy.burst.max(5), 0);
         }
         let mut day = Day::new(seed, faults, policy);
         day.run(time);
@@ -125,6 +129,21 @@ fn days_on_which_nodes_go_on_without_the_store() {
         Faults {
             cuts: true,
             outages: true,
+            long: true,
+            ..Faults::NONE
+        },
+    );
+}
+
+#[test]
+fn days_on_which_the_store_falls_back_while_nodes_go_on_without_it() {
+    days(
+        7_000,
+        Faults {
+            lost: true,
+            cuts: true,
+            outages: true,
+            losses: true,
             long: true,
             ..Faults::NONE
         },
