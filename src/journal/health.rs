@@ -18,6 +18,8 @@ const OPEN_SPAN: Duration = Duration::from_secs(1);
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// For how long, give or take a fifth, so that the nodes of a fleet do not come back as one.
 const OPEN_FOR: Duration = Duration::from_secs(10);
+/// The same after a try that failed.
+const OPEN_AGAIN_FOR: Duration = Duration::from_secs(3);
 /// Answers in a row after which it is believed again.
 const CLOSE_AFTER: u32 = 3;
 
@@ -127,8 +129,8 @@ impl Health {
         let mut circuit = self.circuit.lock();
         let before = *circuit;
         let share = rand::random_range(800..1_200u32);
-        let opened = Circuit::Open {
-            until: now.after(OPEN_FOR * share / 1_000),
+        let opened = |time: Duration| Circuit::Open {
+            until: now.after(time * share / 1_000),
         };
         *circuit = match before {
             Circuit::Closed { failures, since } => {
@@ -137,10 +139,10 @@ impl Health {
                 if failures < OPEN_AFTER || now.since(since) < OPEN_SPAN {
                     Circuit::Closed { failures, since }
                 } else {
-                    opened
+                    opened(OPEN_FOR)
                 }
             }
-            Circuit::HalfOpen { .. } => opened,
+            Circuit::HalfOpen { .. } => opened(OPEN_AGAIN_FOR),
             Circuit::Open { .. } => before,
         };
         let after = *circuit;
