@@ -8,7 +8,7 @@ pub struct Plan {
     pub name: &'static str,
     /// Visitors who wait while designs are compared.
     pub visitors: usize,
-    /// Those of the old `KEYS` design: with more, one poll takes seconds.
+    /// Those of the old `KEYS` design, whose polls cost the more the more wait.
     pub keys_visitors: usize,
     /// Other sizes at which the status path is compared with the bare server.
     pub other_sizes: Vec<usize>,

@@ -12,6 +12,7 @@ use super::machine::Cores;
 use super::plan::Plan;
 use super::rival;
 use super::server::Server;
+use super::turns::settle;
 
 /// A key that signs tokens here; not a secret of anybody.
 const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
@@ -97,11 +98,14 @@ impl Stage {
     /// Joins visitors, telling how it goes.
     pub fn join(&self, server: &Server, count: usize) -> Crowd {
         self.say(&format!("{count} visitors join"));
-        Crowd::join(server.address, count, |had| {
+        let crowd = Crowd::join(server.address, count, |had| {
             if count > 2_000_000 && had % 2_000_000 == 0 {
                 self.say(&format!("  {had} have joined"));
             }
-        })
+        });
+        // Until the store has them all.
+        settle(&[server.pid()]);
+        crowd
     }
 
     /// Forgets all that the cluster holds.

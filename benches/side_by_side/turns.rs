@@ -93,14 +93,18 @@ impl Contestant<'_> {
 impl Contestant<'_> {
     /// Waits until what was asked for and not waited for is done, so that it burdens no other's turn.
     fn settle(&self) {
-        const LOOK: Duration = Duration::from_millis(30);
-        let pids = [self.service.as_slice(), &self.redis].concat();
-        for _ in 0..1_000 {
-            let before = cpu_time(&pids);
-            std::thread::sleep(LOOK);
-            if cpu_time(&pids) - before < LOOK / 10 {
-                return;
-            }
+        settle(&[self.service.as_slice(), &self.redis].concat());
+    }
+}
+
+/// Waits until these processes have hardly anything to do.
+pub fn settle(pids: &[u32]) {
+    const LOOK: Duration = Duration::from_millis(30);
+    for _ in 0..1_000 {
+        let before = cpu_time(pids);
+        std::thread::sleep(LOOK);
+        if cpu_time(pids) - before < LOOK / 10 {
+            return;
         }
     }
 }

@@ -190,7 +190,7 @@ fn legend(area: &Area<'_>, title: &str, designs: &[&'static str]) -> Result<(), 
         let mark = [(x, 46), (x + 12, 56)];
         area.draw(&Rectangle::new(mark, color(design).filled()))?;
         area.draw(&Text::new(*design, (x + 16, 44), font.clone()))?;
-        x += 30 + 7 * design.len() as i32;
+        x += 24 + 6 * design.len() as i32;
     }
     Ok(())
 }

@@ -120,8 +120,8 @@ fn limit(figures: &Figures) -> Table {
     Table {
         title: "At the limit",
         note: format!(
-            "Closed loop, 64 connections. `KEYS` is measured with {} visitors only: with a million, one \
-             poll takes seconds. The best design is one pipelined round trip a poll over a shared \
+            "Closed loop, 64 connections. `KEYS` is measured with {} visitors only: its polls cost the \
+             more the more wait. The best design is one pipelined round trip a poll over a shared \
              connection. Commands run by a design's scripts count; what Redis does anyway while nobody \
              polls does not.",
             count(figures.limit.last().map_or(0, |row| row.visitors) as f64)
@@ -162,7 +162,8 @@ fn paces(figures: &Figures) -> Table {
         note: "Open loop: polls come whether or not earlier ones were answered, and latency counts \
                from when they were meant to be sent. Errors are polls without an answer a second \
                after the last was sent; the cells of a design that cannot keep up say how far behind \
-               it was by then. Redis CPU is that of all its servers, in percent of a core."
+               it was by then. Redis CPU is that of all its servers, in percent of a core. Commands and CPU include what \
+               Redis does anyway."
             .to_owned(),
         head: vec![
             "polls/s",
