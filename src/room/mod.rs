@@ -94,6 +94,8 @@ pub struct Room {
     loaded: AtomicBool,
     /// The store has been away for longer than `stale_after`.
     degraded: AtomicBool,
+    /// When the store was last said to have lost what it had acknowledged.
+    doubted: AtomicU64,
 }
 
 impl Room {
@@ -122,6 +124,7 @@ impl Room {
             forged: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
             degraded: AtomicBool::new(false),
+            doubted: AtomicU64::new(0),
         };
         room.create_configured(now);
         room

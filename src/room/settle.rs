@@ -1,5 +1,6 @@
 //! Telling gates what they may have lost.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Room;
@@ -29,7 +30,14 @@ impl Room {
         self.doubt_since(now, Micros(0));
     }
 
+    /// Whether the store may have lost a ticket of this arrival since it was last told of it.
+    pub(super) fn may_be_lost(&self, arrival: Micros, told: Micros) -> bool {
+        let doubted = Micros(self.doubted.load(Ordering::Relaxed));
+        told <= doubted && arrival <= doubted && doubted <= arrival.after(LOST_AT_MOST)
+    }
+
     fn doubt_since(&self, now: Micros, since: Micros) {
+        self.doubted.store(now.0, Ordering::Relaxed);
         for event in self.events.all() {
             {
                 let gate = &mut event.side.lock().gate;

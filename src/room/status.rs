@@ -218,13 +218,12 @@ impl Room {
             && now.since(found.published) >= every
             && found.event.line.claim_sighting(&found.id, now, every)
         {
-            self.record(
-                now,
-                &found.event,
-                Kind::Seen,
-                found.id,
-                self.clock.tick(now),
-            );
+            let record = |kind, at| self.record(now, &found.event, kind, found.id, at);
+            // The node that wrote the join may have died before it could write it again.
+            if self.may_be_lost(found.time, found.published) {
+                record(Kind::Joined, found.time);
+            }
+            record(Kind::Seen, self.clock.tick(now));
         }
     }
 
