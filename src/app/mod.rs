@@ -4,6 +4,7 @@
 //! Stop: not ready → requests drained → turns stopped → journal flushed → store closed.
 
 mod effects;
+mod engine;
 mod load;
 mod node;
 mod parts;
@@ -25,6 +26,7 @@ use crate::room::Room;
 use crate::store::Retry;
 use crate::telemetry::logging::LogHandle;
 
+pub use engine::{Design, Engine};
 pub use node::Node;
 pub use parts::Keys;
 
@@ -89,7 +91,7 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
     let changes = watch.subscribe();
     let watching = tokio::spawn(watch.run(std::future::pending()));
     let starting = async {
-        let opened = until_answered(async || parts::store_and_keys(&config, &clock).await).await;
+        let opened = until_answered(|| parts::store_and_keys(&config, &clock)).await;
         let (store, keys) = opened?;
         Node::start(&config, clock.clone(), store, keys).await
     };
@@ -121,8 +123,8 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
 }
 
 /// Tries until the store answers, and says so while it does not. What no waiting mends is handed on.
-async fn until_answered<T>(
-    mut attempt: impl AsyncFnMut() -> Result<T, RunError>,
+async fn until_answered<T, F: Future<Output = Result<T, RunError>>>(
+    mut attempt: impl FnMut() -> F,
 ) -> Result<T, RunError> {
     loop {
         match attempt().await {

@@ -7,15 +7,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{RunError, effects, load, parts, refill, scrape, turns, until_answered};
+use super::engine::{Design, Engine};
+use super::{RunError, parts, scrape};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, Build, Drained, Face, Shared};
-use crate::journal::flush::Flusher;
-use crate::journal::health::Health;
-use crate::journal::lane::Journal;
-use crate::model::Micros;
-use crate::room::{Identity, Room};
+use crate::room::Room;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::version;
@@ -28,16 +25,9 @@ pub struct Node {
     pub admin_listen: Option<SocketAddr>,
     pub(super) room: Arc<Room>,
     pub(super) shared: Arc<Shared>,
-    store: Arc<dyn Store>,
+    engine: Engine,
     listeners: Vec<JoinHandle<Drained>>,
-    turns: JoinHandle<()>,
-    refill: JoinHandle<()>,
-    /// In a fleet only.
-    follower: Option<JoinHandle<()>>,
-    flusher: JoinHandle<usize>,
     stop_listening: watch::Sender<bool>,
-    stop_turns: watch::Sender<bool>,
-    stop_flushing: watch::Sender<bool>,
 }
 
 impl Node {
@@ -51,37 +41,18 @@ impl Node {
         store: Arc<dyn Store>,
         keys: parts::Keys,
     ) -> Result<Self, RunError> {
-        let meta = until_answered(async || Ok(store.meta(parts::PARTITIONS).await?)).await?;
-        let partitions = meta.partitions;
-        let now = Micros(clock.now_micros());
-        let epoch = u32::try_from(now.0 / 1_000_000).unwrap_or(u32::MAX);
-        let limits = parts::limits(config);
-        let journal = Arc::new(Journal::new(partitions, config.fleet.node, epoch, limits));
-        let identity = Identity {
+        let design = Design {
             node: config.fleet.node,
             fleet: config.fleet.size.get(),
-            epoch,
             events_max: config.events.max_events.get() as usize,
             skew_max: config.fleet.max_clock_skew,
             lag_max: config.journal.lag,
+            stale_after: config.journal.stale_after,
+            limits: parts::limits(config),
+            settings: parts::room_settings(config),
         };
-        let settings = parts::room_settings(config);
-        let room = Arc::new(Room::new(
-            now,
-            identity,
-            settings,
-            keys,
-            Arc::clone(&journal),
-        ));
-        let health = Arc::new(Health::default());
-        let stale_after = config.journal.stale_after;
-        let effects = Arc::new(effects::StoreEffects {
-            store: Arc::clone(&store),
-            health: Arc::clone(&health),
-            journal: Arc::clone(&journal),
-            clock: clock.clone(),
-            stale_after,
-        });
+        let mut engine = Engine::open(design, clock.clone(), store, keys).await?;
+        let (room, effects) = (Arc::clone(&engine.room), Arc::clone(&engine.effects));
         let metrics = Arc::new(Metrics::new(http::ROUTES));
         metrics.read_from(scrape::source(&room, &effects, &clock));
         let shared = Arc::new(Shared::new(
@@ -98,58 +69,16 @@ impl Node {
         ));
         let (stop_listening, stopped) = watch::channel(false);
         let (listeners, listen, admin) = listen(config, &shared, &stopped)?;
-        let loaded = until_answered(async || Ok(load::load(&room, &store, &clock).await?)).await?;
-        let (stop_flushing, drain) = watch::channel(false);
-        let dumped = Arc::clone(&room);
-        let flusher = Flusher {
-            journal,
-            store: Arc::clone(&store),
-            clock: clock.clone(),
-            health: Arc::clone(&health),
-            in_fleet: config.fleet.size.get() > 1,
-            dump: Box::new(move |lane| {
-                let mut all = Vec::new();
-                dumped.dump(lane, |event, records| all.push((event.clone(), records)));
-                all
-            }),
-        };
-        let (stop_turns, stop) = watch::channel(false);
-        let follower = (config.fleet.size.get() > 1).then(|| {
-            let follower = load::follower(&room, &store, &clock, &health);
-            tokio::spawn(follower.run(loaded.ends, stop.clone()))
-        });
-        let watch = refill::Watch {
-            room: Arc::clone(&room),
-            store: Arc::clone(&store),
-            health: Arc::clone(&health),
-            clock: clock.clone(),
-        };
-        let refill = tokio::spawn(watch.run(meta, stop.clone()));
-        let turns = turns::Turns {
-            room: Arc::clone(&room),
-            store: Arc::clone(&store),
-            health,
-            clock,
-            stale_after,
-        };
-        let flusher = tokio::spawn(flusher.run(drain));
-        let turns = tokio::spawn(turns.run(stop));
-        room.set_loaded(true);
+        engine.run().await?;
         announce(listen, admin);
         Ok(Self {
             listen,
             admin_listen: admin,
             room,
             shared,
-            store,
+            engine,
             listeners,
-            turns,
-            refill,
-            follower,
-            flusher,
             stop_listening,
-            stop_turns,
-            stop_flushing,
         })
     }
 
@@ -161,21 +90,7 @@ impl Node {
         for listener in self.listeners {
             cut += listener.await.map_or(0, |drained| drained.cut);
         }
-        self.stop_turns.send_replace(true);
-        let _ = self.turns.await;
-        let _ = self.refill.await;
-        if let Some(follower) = self.follower {
-            let _ = follower.await;
-        }
-        self.stop_flushing.send_replace(true);
-        let flushed = tokio::time::timeout(config.server.drain_timeout, self.flusher).await;
-        let left = match flushed {
-            Ok(Ok(left)) => left,
-            Ok(Err(_)) | Err(_) => self.room.journal().depth(),
-        };
-        if let Err(error) = self.store.close().await {
-            tracing::error!(%error, "the store did not close well");
-        }
+        let left = self.engine.stop(config.server.drain_timeout).await;
         if left > 0 {
             tracing::error!(
                 records = left,

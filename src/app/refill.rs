@@ -32,8 +32,9 @@ impl Watch {
     pub async fn run(self, mut known: Meta, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
-                () = sleep(LOOKED_EVERY) => {}
+                biased;
                 _ = stop.wait_for(|stop| *stop) => return,
+                () = sleep(LOOKED_EVERY) => {}
             }
             let now = Micros(self.clock.now_micros());
             if self.health.alone_until(now).is_some() {

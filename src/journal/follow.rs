@@ -163,8 +163,9 @@ impl Follower {
             readers.spawn(async move {
                 let reading = this.read(partition, Reader::new(now, at), &known);
                 tokio::select! {
-                    () = reading => {}
+                    biased;
                     _ = stop.wait_for(|stop| *stop) => {}
+                    () = reading => {}
                 }
             });
         }

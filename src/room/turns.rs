@@ -106,6 +106,8 @@ impl Room {
         if idle || !self.has_word(now, event, gate, lease_wanted) {
             return None;
         }
+        let mut claims: Vec<_> = gate.leased.values().copied().collect();
+        claims.sort_unstable_by_key(|turn| (turn.until, turn.id));
         // Given up before the gate hears of it, so that nobody spends it in the meantime.
         gate.lease = gate.lease.min(lease_wanted);
         gate.asking = true;
@@ -118,7 +120,7 @@ impl Room {
             version: gate.version,
             candidates: candidates.into_iter().map(|key| key.id).collect(),
             given_back: gate.given_back.clone(),
-            claims: gate.leased.values().copied().collect(),
+            claims,
             lease_held: gate.lease,
             lease_wanted,
         })
