@@ -7,11 +7,11 @@
 
 mod apart;
 mod api;
-mod fleet;
 mod kit;
 mod live;
 mod process;
 mod room;
 mod sale;
+mod sim;
 mod store;
 mod tidy;
