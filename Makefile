@@ -1,6 +1,6 @@
 # The verbs of this repository. CI runs the same ones: see .ci/run.
 
-.PHONY: help run build test live bench lint fmt check-licenses docker-replay clean
+.PHONY: help run build test sim sim-mutants contract live bench lint fmt check-licenses docker-replay clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -15,6 +15,15 @@ build: ## the release binary, target/release/tidegate
 test: ## every test but those of "make live"; says what is missing to run them
 	.ci/need test
 	cargo test --locked -- --skip live::
+
+contract: ## the running binary held to its OpenAPI document by an independent tool
+	.ci/contract
+
+sim: ## a whole fleet in virtual time, seed by seed: SIM_SEEDS, SIM_SEED_START, or SIM_SEED for one
+	SIM_SEEDS=$${SIM_SEEDS:-2000} cargo test --locked --profile sim --test all -- sim::seeds --nocapture
+
+sim-mutants: ## deliberate mistakes, and how many seeds of the simulation find each
+	cargo test --locked --profile sim --features mutants --test all -- sim::mutants --nocapture
 
 live: ## a real fleet over a real Redis Cluster, at full size; wants the machine to itself
 	.ci/need test

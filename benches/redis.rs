@@ -7,8 +7,11 @@
 )]
 
 #[allow(dead_code, reason = "what the tests use of it is more")]
-#[path = "../tests/kit/cluster.rs"]
-mod cluster;
+#[path = "../tests/kit"]
+mod kit {
+    pub mod cluster;
+    pub mod redis;
+}
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,7 +137,7 @@ fn say(what: &str, count: usize, took: Duration) {
 }
 
 fn main() {
-    let servers = cluster::Cluster::start();
+    let servers = kit::cluster::Cluster::start();
     let settings = Settings {
         addresses: vec![Address {
             host: "127.0.0.1".to_owned(),

@@ -12,7 +12,7 @@ use tidegate::http::status_body;
 use tidegate::journal::lane::{Journal, Limits};
 use tidegate::model::pass::PassKeys;
 use tidegate::model::token::{self, TicketKeys};
-use tidegate::model::{Micros, NodeId, Policy};
+use tidegate::model::{EventId, LegacyToken, Micros, NodeId, Policy, TicketKey};
 use tidegate::room::answer::Join;
 use tidegate::room::{Identity, Room, Settings};
 
@@ -26,6 +26,7 @@ fn room(tickets: usize) -> Room {
         batch_records: 4096,
         batch_bytes: 1 << 20,
         flush_interval: Duration::from_millis(10),
+        patient_interval: Duration::from_millis(200),
         tail_records: 0,
     };
     let key = vec![("k1".to_owned(), [7; 32])];
@@ -59,6 +60,31 @@ fn empty_journal(room: &Room) {
         while room.journal().cut(lane, START, START, true).is_some() {
             room.journal().acknowledge(lane);
         }
+    }
+}
+
+/// A waiting token of another gateway: a UUID that is as good as random.
+fn legacy(n: u64) -> String {
+    let hash = blake3::hash(&n.to_be_bytes()).to_hex();
+    [
+        &hash[..8],
+        &hash[8..12],
+        &hash[12..16],
+        &hash[16..20],
+        &hash[20..32],
+    ]
+    .join("-")
+}
+
+/// Puts the tickets of these tokens in line, as after an import, spread over some events.
+fn move_over(room: &Room, keys: &TicketKeys, tokens: &[String], events: usize) {
+    for (event, tokens) in tokens.chunks(tokens.len().div_ceil(events)).enumerate() {
+        let tickets = tokens.iter().enumerate().map(|(n, token)| TicketKey {
+            arrival: Micros(START.0 - n as u64),
+            id: keys.legacy_ids(&LegacyToken::parse(token).expect("a UUID"))[0],
+        });
+        let event = EventId::new(&format!("moved.{event}")).expect("a fine id");
+        room.restore_live(START, &event, &tickets.collect::<Vec<_>>());
     }
 }
 
@@ -127,12 +153,31 @@ fn main() {
             black_box(status_body(&room.standing(now, &found)));
         }
     });
+    let moved: Vec<_> = (0..tickets as u64).map(legacy).collect();
+    move_over(&room, &keys, &moved, 1);
+    let moved = &moved[..moved.len().min(1_000_000)];
+    let found = measure(moved, |token, now| {
+        if let Ok(found) = room.look(now, token) {
+            black_box(status_body(&room.standing(now, &found)));
+        }
+    });
+    let strange: Vec<_> = (0..200_000).map(|n| legacy(n | 1 << 63)).collect();
+    let unknown = measure(&strange, |token, now| {
+        black_box(room.look(now, token).is_err());
+    });
+    move_over(&room, &keys, &strange[100_000..], 99);
+    let unknown_of_many = measure(&strange[..100_000], |token, now| {
+        black_box(room.look(now, token).is_err());
+    });
     println!("status decision at {tickets} waiting, unique tokens in random order, ns each");
     println!("  {:<44} {join:>8.0}", "join (the whole room side of it)");
     for (what, (median, best)) in [
         ("verify the token", verify),
         ("verify, find, rank", look),
         ("verify, find, rank, render", whole),
+        ("the same for a token that was moved over", found),
+        ("a UUID that nobody has", unknown),
+        ("the same when 100 events were moved over", unknown_of_many),
     ] {
         println!("  {what:<44} {median:>8.0} ({best:.0})");
     }

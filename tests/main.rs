@@ -7,11 +7,14 @@
 
 mod apart;
 mod api;
+mod doctor;
 mod kit;
+mod legacy;
 mod live;
 mod process;
 mod room;
 mod sale;
 mod sim;
+mod start;
 mod store;
 mod tidy;

@@ -1,17 +1,21 @@
 //! The few steps of a request that wait for the store.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use arc_swap::ArcSwap;
+use tokio::time::{sleep, timeout};
 
+use super::rulings::SPREAD_AFTER;
 use crate::clock::Clock;
 use crate::journal::health::{Health, Verdict};
 use crate::journal::lane::Journal;
 use crate::model::gate::{EnterRequest, Entry};
-use crate::model::{EventId, Micros, TicketId};
+use crate::model::{Beat, Change, EventId, Micros, Ruled, TicketId};
 use crate::room::answer::Commit;
-use crate::room::effects::{Effect, Effects, StoreHealth, Unavailable};
+use crate::room::effects::{Effect, Effects, Nodes, StoreHealth, Unavailable};
 use crate::store::{Answer, Store};
 
 /// How long a visitor's request waits for the store.
@@ -29,9 +33,23 @@ pub struct StoreEffects {
     pub clock: Clock,
     /// How old the oldest unacknowledged record may be.
     pub stale_after: Duration,
+    /// Whether there are other nodes.
+    pub in_fleet: bool,
+    /// What is known of the fleet's nodes.
+    pub nodes: ArcSwap<Nodes>,
 }
 
 impl StoreEffects {
+    /// Takes over what the nodes say, and whether this one's number is another's too.
+    pub fn note_nodes(&self, beats: Vec<Beat>, number_taken: bool) {
+        let known = self.nodes.load();
+        self.nodes.store(Arc::new(Nodes {
+            beats,
+            number_taken,
+            ..*known.as_ref()
+        }));
+    }
+
     /// Asks the store unless it is to be left alone.
     async fn patiently<'a, T>(
         &'a self,
@@ -77,12 +95,20 @@ impl Effects for StoreEffects {
         })
     }
 
-    fn keep_policy(&self, event: EventId, patch: Option<String>) -> Effect<'_, ()> {
-        Box::pin(self.patiently(move |store| store.set_policy(event, patch)))
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Effect<'_, Ruled> {
+        Box::pin(self.patiently(move |store| store.rule(event, change, at)))
     }
 
-    fn forget(&self, event: EventId) -> Effect<'_, ()> {
-        Box::pin(self.patiently(move |store| store.forget(event)))
+    fn spread(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            if self.in_fleet {
+                sleep(SPREAD_AFTER).await;
+            }
+        })
+    }
+
+    fn nodes(&self) -> Arc<Nodes> {
+        self.nodes.load_full()
     }
 
     fn health(&self) -> StoreHealth {

@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::journal::follow::Follower;
 use crate::journal::health::Health;
-use crate::model::{EventId, Gone, Kind, Micros, PolicyPatch, Record, TicketId, TicketKey};
+use crate::model::{EventId, Gone, Kind, Micros, Record, TicketId, TicketKey};
 use crate::room::Room;
-use crate::store::{Chunk, Position, Store, StoreError, Stored};
+use crate::store::{Chunk, Meta, Position, Store, StoreError, Stored};
 
 /// Tickets of one piece.
 const CHUNK: usize = 65_536;
@@ -19,8 +19,10 @@ const CHUNK: usize = 65_536;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// What was taken over.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
+    /// The store's fixed facts.
+    pub meta: Meta,
     /// Where each partition's feed ended before it was loaded, and when: following from there
     /// misses nothing.
     pub ends: Vec<(Micros, Position)>,
@@ -30,6 +32,10 @@ pub struct Loaded {
     pub removed: usize,
     /// Events with a gate.
     pub gates: usize,
+    /// Of which revision the rulings are.
+    pub revision: u64,
+    /// Forgotten events of which there were tickets left.
+    pub void: Vec<EventId>,
 }
 
 #[derive(Default)]
@@ -38,11 +44,12 @@ struct Tickets {
     removed: Vec<(TicketId, Micros, Gone)>,
 }
 
-/// Loads policies, tickets and gates into an empty room: partitions are read side by side, each
-/// event's line is built once, in order.
+/// Loads policies, tickets and gates into a room: partitions are read side by side, each event's
+/// line is built once, in order. A room that serves already has them merged into what it holds.
 ///
 /// # Errors
-/// The store does not answer.
+/// The store does not answer; or [`crate::store::Retry::Never`] when it is not one that this room
+/// can be a part of.
 pub async fn load(
     room: &Arc<Room>,
     store: &Arc<dyn Store>,
@@ -50,14 +57,33 @@ pub async fn load(
 ) -> Result<Loaded, StoreError> {
     let now = || Micros(clock.now_micros());
     let started = now();
-    let partitions = store.meta(room.journal().partitions()).await?.partitions;
-    let mut loaded = Loaded::default();
+    let expected = room.journal().partitions();
+    let meta = store.meta(expected).await?;
+    let partitions = meta.partitions;
+    if partitions != expected {
+        let message = format!(
+            "the store has {partitions} partitions, and this node serves with {expected} since it \
+             started without it: start the node again while the store answers"
+        );
+        return Err(StoreError::never("load", message));
+    }
+    let mut loaded = Loaded {
+        meta,
+        ends: Vec::new(),
+        live: 0,
+        removed: 0,
+        gates: 0,
+        revision: 0,
+        void: Vec::new(),
+    };
     for partition in 0..partitions {
         loaded.ends.push((now(), store.feed_end(partition).await?));
     }
-    for (event, patch) in store.policies().await? {
-        apply(room, now(), &event, &patch);
+    if let Some(rulings) = store.rulings(0).await? {
+        room.take_rulings(now(), &rulings);
+        loaded.revision = rulings.revision;
     }
+    room.note_rulings(started);
     let mut reading = JoinSet::new();
     for partition in 0..partitions {
         reading.spawn(read(Arc::clone(store), partition));
@@ -87,11 +113,22 @@ pub async fn load(
             tracing::info!(tickets, partitions_left = reading.len(), "loading");
         }
     }
+    let forgotten: HashMap<_, _> = room.forgotten().into_iter().collect();
     for (event, Tickets { live, removed }) in events {
+        if let Some(until) = forgotten.get(&event)
+            && (live.iter().any(|key| key.arrival <= *until)
+                || removed.iter().any(|(_, at, _)| at <= until))
+        {
+            loaded.void.push(event.clone());
+        }
         loaded.live += live.len();
         loaded.removed += removed.len();
-        room.restore_removed(now(), &event, &removed);
-        room.restore_live(now(), &event, &live);
+        if room.is_serving() {
+            merge(room, now(), &event, &removed, live);
+        } else {
+            room.restore_removed(now(), &event, &removed);
+            room.restore_live(now(), &event, &live);
+        }
     }
     for gate in store.gates().await? {
         loaded.gates += 1;
@@ -106,6 +143,28 @@ pub async fn load(
     } = loaded;
     tracing::info!(live, removed, gates, millis, "loaded");
     Ok(loaded)
+}
+
+/// Merges an event's tickets into a line in service, in the order in which they go cheaply.
+fn merge(
+    room: &Room,
+    now: Micros,
+    event: &EventId,
+    removed: &[(TicketId, Micros, Gone)],
+    mut live: Vec<TicketKey>,
+) {
+    live.sort_unstable();
+    let removed = removed.iter().map(|&(id, at, why)| Record {
+        kind: why.kind(),
+        id,
+        at,
+    });
+    let live = live.into_iter().map(|key| Record {
+        kind: Kind::Joined,
+        id: key.id,
+        at: key.arrival,
+    });
+    room.reload(now, event, &removed.chain(live).collect::<Vec<_>>());
 }
 
 /// What follows the other nodes' feeds into the room.
@@ -179,18 +238,5 @@ async fn read(store: Arc<dyn Store>, partition: u16) -> Result<Vec<Chunk>, Store
         if next.is_none() {
             return Ok(chunks);
         }
-    }
-}
-
-/// An override that this build cannot read is told and passed over: a sale must start.
-fn apply(room: &Room, now: Micros, event: &EventId, patch: &str) {
-    match serde_json::from_str::<PolicyPatch>(patch) {
-        Ok(patch) => {
-            if let Err(mistakes) = room.set_patch(now, event, Some(patch)) {
-                let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-                tracing::warn!(%event, mistakes = mistakes.join("; "), "stored override not applied");
-            }
-        }
-        Err(error) => tracing::warn!(%event, %error, "stored override cannot be read"),
     }
 }

@@ -3,18 +3,21 @@
 //! Start: store → keys → room → listeners (answering "loading") → load → ready → turns, flushing.
 //! Stop: not ready → requests drained → turns stopped → journal flushed → store closed.
 
+mod beats;
 mod effects;
-mod engine;
+mod import;
+mod late;
 mod load;
 mod node;
 mod parts;
 mod refill;
+mod rulings;
 mod scrape;
 mod turns;
+mod work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -23,15 +26,15 @@ use crate::clock::Clock;
 use crate::config::{Config, Sources, Watch, WatchError};
 use crate::http::{self, Shared};
 use crate::room::Room;
-use crate::store::Retry;
 use crate::telemetry::logging::LogHandle;
 
-pub use engine::{Design, Engine};
+pub use effects::StoreEffects;
+pub use import::{Import, ImportError, OrderError};
+pub use late::catch_up;
+pub use load::{Loaded, load};
 pub use node::Node;
-pub use parts::Keys;
-
-/// A store that does not answer at the start is tried this often.
-const START_RETRY: Duration = Duration::from_secs(3);
+pub use parts::{Keys, redis_settings};
+pub use work::{Handles, Work};
 
 /// Why the process cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +77,8 @@ pub enum RunError {
 /// Runs until `SIGTERM` or `SIGINT`. `sources` are where `config` came from, for reloads.
 ///
 /// # Errors
-/// It cannot start; nothing was answered then.
+/// It cannot start, and nothing was answered; or it was served without its store and turned out not
+/// to fit it.
 pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -91,11 +95,10 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
     let changes = watch.subscribe();
     let watching = tokio::spawn(watch.run(std::future::pending()));
     let starting = async {
-        let opened = until_answered(|| parts::store_and_keys(&config, &clock)).await;
-        let (store, keys) = opened?;
+        let (store, keys) = parts::store_and_keys(&config, &clock)?;
         Node::start(&config, clock.clone(), store, keys).await
     };
-    let node = tokio::select! {
+    let mut node = tokio::select! {
         node = starting => node?,
         _ = terminate.recv() => {
             tracing::info!("SIGTERM received before the start");
@@ -112,29 +115,24 @@ pub async fn run(config: Config, sources: Sources, log: LogHandle) -> Result<(),
         changes,
         log,
     ));
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM received, draining"),
-        _ = interrupt.recv() => tracing::info!("SIGINT received, draining"),
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => {
+            tracing::info!("SIGTERM received, draining");
+            Ok(())
+        }
+        _ = interrupt.recv() => {
+            tracing::info!("SIGINT received, draining");
+            Ok(())
+        }
+        error = node.failed() => {
+            tracing::error!(%error, "this node does not fit its store, draining");
+            Err(error)
+        }
+    };
     watching.abort();
     following.abort();
     node.stop(&config).await;
-    Ok(())
-}
-
-/// Tries until the store answers, and says so while it does not. What no waiting mends is handed on.
-async fn until_answered<T, F: Future<Output = Result<T, RunError>>>(
-    mut attempt: impl FnMut() -> F,
-) -> Result<T, RunError> {
-    loop {
-        match attempt().await {
-            Err(RunError::Store(error)) if error.retry != Retry::Never => {
-                tracing::warn!(%error, "waiting for the store to answer before the start");
-                tokio::time::sleep(START_RETRY).await;
-            }
-            other => return other,
-        }
-    }
+    ended
 }
 
 /// Applies what may change at run time.

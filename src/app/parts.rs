@@ -18,7 +18,9 @@ use crate::store::redis::{self, Redis};
 use crate::store::{Store, StoreClock};
 
 /// Partitions of a store that is used for the first time.
-pub const PARTITIONS: u16 = 16;
+pub const PARTITIONS: u16 = redis::PARTITIONS;
+/// A change that nobody is in a hurry to hear of waits this long, or half of `journal.lag`.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// A batch holds about this many bytes at most.
 const BATCH_BYTES: usize = 256 << 10;
 
@@ -29,10 +31,7 @@ const DEV_KEY: &str = "dev";
 pub type Keys = (TicketKeys, PassKeys);
 
 /// The store, and keys to go with it.
-pub async fn store_and_keys(
-    config: &Config,
-    clock: &Clock,
-) -> Result<(Arc<dyn Store>, Keys), RunError> {
+pub fn store_and_keys(config: &Config, clock: &Clock) -> Result<(Arc<dyn Store>, Keys), RunError> {
     match config.store.kind {
         StoreKind::Embedded => {
             let store = Embedded::open(&config.store.path, settings(config), store_clock(clock))?;
@@ -44,9 +43,7 @@ pub async fn store_and_keys(
         }
         StoreKind::Redis => {
             let keys = given(config.keys.as_ref().ok_or(RunError::NoKeys)?)?;
-            let store = Redis::open(redis_settings(config)?).await?;
-            tracing::info!(cluster = store.is_cluster(), "connected to redis");
-            Ok((Arc::new(store), keys))
+            Ok((Arc::new(Redis::new(redis_settings(config)?)), keys))
         }
     }
 }
@@ -63,7 +60,11 @@ fn keep_removed(config: &Config) -> Duration {
     longest.unwrap_or_default()
 }
 
-fn redis_settings(config: &Config) -> Result<redis::Settings, RunError> {
+/// How the store on Redis is to be reached.
+///
+/// # Errors
+/// The file of certificate authorities cannot be read.
+pub fn redis_settings(config: &Config) -> Result<redis::Settings, RunError> {
     let from = &config.redis;
     let addresses = from.urls.iter().map(|url| redis::Address {
         host: url.host.clone(),
@@ -127,6 +128,9 @@ pub fn limits(config: &Config) -> Limits {
         batch_records: config.journal.batch_records.get() as usize,
         batch_bytes: BATCH_BYTES,
         flush_interval: config.journal.flush_interval,
+        patient_interval: PATIENCE
+            .min(config.journal.lag / 2)
+            .max(config.journal.flush_interval),
         tail_records: tail(config),
     }
 }

@@ -60,7 +60,14 @@ fn of_node(room: &Room, effects: &StoreEffects, clock: &Clock) -> Vec<Sample> {
     let (samples, promised, real, off) = room.promises().totals();
     let now = Micros(clock.now_micros());
     let age = room.journal().age(now);
+    let nodes = effects.nodes();
+    let live = nodes.beats.iter().filter(|beat| beat.is_live(now)).count();
     vec![
+        plain(&metrics::NODES_LIVE, live as f64),
+        plain(
+            &metrics::NUMBER_TAKEN,
+            f64::from(u8::from(nodes.number_taken)),
+        ),
         plain(&metrics::JOURNAL_RECORDS, room.journal().depth() as f64),
         plain(&metrics::JOURNAL_AGE, age.as_secs_f64()),
         plain(&metrics::STORE_UP, up),

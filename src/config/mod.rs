@@ -26,6 +26,6 @@ pub use secret::Secret;
 pub use sources::{Sources, environment};
 pub use types::{
     Ack, Admin, Config, Cors, Events, Fleet, Fsync, Journal, KeySet, Limits, Log, Origins, Polling,
-    Redis, RedisMode, RedisUrl, Server, Store, StoreKind,
+    Redis, RedisMode, RedisUrl, Server, Store, StoreKind, StoreStart,
 };
 pub use watch::{Watch, WatchError};

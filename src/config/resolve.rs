@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::tree::{Value, Written, dotted};
 use super::types::{
     Ack, Admin, Config, Cors, Events, Fleet, Fsync, Journal, KeySet, Limits, Log, Polling, Redis,
-    RedisMode, Server, Store, StoreKind,
+    RedisMode, Server, Store, StoreKind, StoreStart,
 };
 use crate::model::policy::{POLICY_FIELDS, PolicyMistake};
 use crate::model::{EventId, NodeId, Policy, PolicyPatch};
@@ -95,11 +95,13 @@ impl Reader<'_> {
             ("never", Fsync::Never),
         ];
         let often = span(ms(1)..=ms(60_000));
+        let starts = [("wait", StoreStart::Wait), ("serve", StoreStart::Serve)];
         Store {
             kind: self.take("store.kind", d.kind, choice(&kinds)),
             path: self.take("store.path", d.path, path),
             fsync: self.take("store.fsync", d.fsync, choice(&fsyncs)),
             fsync_interval: self.take("store.fsync_interval", d.fsync_interval, often),
+            start: self.take("store.start", d.start, choice(&starts)),
         }
     }
 

@@ -10,7 +10,10 @@ const SECTIONS: [(&str, &[&str]); 14] = [
         "server",
         &["listen", "admin_listen", "workers", "drain_timeout"],
     ),
-    ("store", &["kind", "path", "fsync", "fsync_interval"]),
+    (
+        "store",
+        &["kind", "path", "fsync", "fsync_interval", "start"],
+    ),
     ("redis", &["urls", "mode", "user", "password", "ca"]),
     ("fleet", &["node", "size", "max_clock_skew"]),
     (

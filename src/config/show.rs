@@ -8,7 +8,7 @@ use toml::Value;
 use super::reader::HIDDEN;
 use super::schema::known_keys;
 use super::tree::dotted;
-use super::types::{Ack, Config, Fsync, Origins, RedisMode, StoreKind};
+use super::types::{Ack, Config, Fsync, Origins, RedisMode, StoreKind, StoreStart};
 use crate::model::policy::{POLICY_FIELDS, span_text};
 use crate::model::{Policy, PolicyPatch};
 use crate::telemetry::logging::LogFormat;
@@ -48,6 +48,10 @@ fn value(config: &Config, section: &str, key: &str) -> Value {
             Fsync::Never => "never",
         }),
         ("store", "fsync_interval") => span(store.fsync_interval),
+        ("store", "start") => word(match store.start {
+            StoreStart::Wait => "wait",
+            StoreStart::Serve => "serve",
+        }),
         ("redis", "urls") => Value::Array(redis.urls.iter().map(|url| text(url)).collect()),
         ("redis", "mode") => word(match redis.mode {
             RedisMode::Auto => "auto",

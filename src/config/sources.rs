@@ -71,16 +71,27 @@ impl Sources {
         self.load_text(self.file_text())
     }
 
+    /// A secret as written: itself, `env:NAME` or `file:path`.
+    ///
+    /// # Errors
+    ///
+    /// What would have been one. Never holds it.
+    pub fn secret(&self, text: &str) -> Result<String, String> {
+        let value = super::tree::Value::Raw(text.to_owned());
+        super::fields::secret(&value, &|name| self.env.get(name).cloned())
+    }
+
     /// The file's text; `None` without a file.
     pub(super) fn file_text(&self) -> Option<std::io::Result<String>> {
         self.file.as_deref().map(read_bounded)
     }
 
-    /// [`Sources::load`] with the file's text already read.
-    pub(super) fn load_text(
-        &self,
-        file: Option<std::io::Result<String>>,
-    ) -> Result<Config, Mistakes> {
+    /// [`Sources::load`] with the file's text already read; `None` without a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sources::load`].
+    pub fn load_text(&self, file: Option<std::io::Result<String>>) -> Result<Config, Mistakes> {
         let mut written = Written::default();
         if let (Some(path), Some(text)) = (&self.file, file) {
             match text {

@@ -75,6 +75,8 @@ pub struct Store {
     pub fsync: Fsync,
     /// How often, with [`Fsync::Interval`].
     pub fsync_interval: Duration,
+    /// What a start does while Redis does not answer.
+    pub start: StoreStart,
 }
 
 /// The kinds of durable store.
@@ -84,6 +86,15 @@ pub enum StoreKind {
     Embedded,
     /// Redis or Redis Cluster.
     Redis,
+}
+
+/// What a start does while the store does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreStart {
+    /// Waits for it.
+    Wait,
+    /// Serves what visitors bring along, and loads once it answers.
+    Serve,
 }
 
 /// When a write is made safe against power loss. Against `kill -9` it always is.
@@ -308,6 +319,7 @@ impl Default for Store {
             path: "data".into(),
             fsync: Fsync::Interval,
             fsync_interval: Duration::from_millis(100),
+            start: StoreStart::Wait,
         }
     }
 }

@@ -12,11 +12,15 @@ use super::route::EVENTS;
 use super::server::Face;
 use super::{Shared, body, in_time, token};
 use crate::model::policy::{Policy, PolicyMistake, PolicyPatch, moment_text};
-use crate::model::{EventId, EventIdError};
+use crate::model::{Beat, Change, EventId, EventIdError, Ruled};
 use crate::room::answer::EventStats;
+use crate::room::effects::Unavailable;
 
 /// The most events that one flush names.
 const FLUSH_EVENTS_MAX: usize = 1_000;
+
+/// How often a change is tried while others change the same event.
+const RULED_MAX: usize = 8;
 
 /// Reading is free on a loopback listener, which has no token set or a local reader.
 pub(super) fn may_read(shared: &Shared, face: Face, parts: &Parts) -> Result<(), Refusal> {
@@ -53,7 +57,7 @@ pub(super) fn health(shared: &Shared) -> Reply {
             "timestamp": moment_text(shared.now()),
             "service": "tidegate",
             "version": shared.build.version,
-            "ready": shared.room.is_loaded() && !shared.is_draining(),
+            "ready": shared.room.is_serving() && !shared.is_draining(),
             "draining": shared.is_draining(),
             "dependencies": {"store": shared.effects.health().as_str()},
             "connections": shared.metrics.connections.get(),
@@ -96,6 +100,40 @@ fn event_stats(event: &EventStats) -> Value {
     })
 }
 
+/// The nodes of the fleet, as they said last.
+pub(super) fn nodes(shared: &Shared) -> Reply {
+    let (nodes, now) = (shared.effects.nodes(), shared.now());
+    let live: Vec<_> = nodes
+        .beats
+        .iter()
+        .filter(|beat| beat.is_live(now))
+        .collect();
+    let missing: Vec<_> = (0..nodes.size)
+        .filter(|number| !live.iter().any(|beat| beat.node.0 == *number))
+        .collect();
+    let told = |beat: &Beat| {
+        json!({
+            "node": beat.node.0,
+            "live": beat.is_live(now),
+            "listen": beat.listen,
+            "version": beat.version,
+            "started": moment_text(beat.started),
+            "last_seen": moment_text(beat.at),
+        })
+    };
+    Reply::value(
+        StatusCode::OK,
+        &json!({
+            "timestamp": moment_text(now),
+            "node": nodes.own.0,
+            "size": nodes.size,
+            "number_taken": nodes.number_taken,
+            "missing": missing,
+            "nodes": nodes.beats.iter().map(told).collect::<Vec<_>>(),
+        }),
+    )
+}
+
 /// Forgets the named events with all their tickets.
 pub(super) async fn flush(
     shared: &Shared,
@@ -115,9 +153,11 @@ pub(super) async fn flush(
         .collect::<Result<Vec<_>, _>>()?;
     let mut deleted = 0;
     for event in &events {
-        in_time(shared.effects.forget(event.clone())).await?;
-        deleted += shared.room.forget(shared.now(), event);
+        let until = shared.room.forgetting(shared.now(), event);
+        let ruled = rule(shared, event, Change::Forget { until }).await?;
+        deleted += shared.room.take_ruling(shared.now(), event, &ruled.ruling);
     }
+    shared.effects.spread().await;
     tracing::info!(events = events.len(), tickets = deleted, "events flushed");
     Ok(Reply::value(
         StatusCode::OK,
@@ -132,7 +172,7 @@ fn invalid_event(error: EventIdError) -> Refusal {
 /// The event that the path names.
 fn event_of(parts: &Parts) -> Result<EventId, Refusal> {
     let name = parts.uri.path().strip_prefix(EVENTS).unwrap_or_default();
-    EventId::new(name).map_err(invalid_event)
+    EventId::new(&super::token::unescape(name)).map_err(invalid_event)
 }
 
 fn no_such_event() -> Refusal {
@@ -152,9 +192,12 @@ fn told(shared: &Shared, event: &EventId, policy: &Policy) -> Reply {
 
 /// The policy in force, and what of it was set at run time.
 pub(super) fn event(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
-    let event = event_of(parts)?;
-    let policy = shared.room.policy(&event).ok_or_else(no_such_event)?;
-    Ok(told(shared, &event, &policy))
+    current(shared, &event_of(parts)?)
+}
+
+fn current(shared: &Shared, event: &EventId) -> Result<Reply, Refusal> {
+    let policy = shared.room.policy(event).ok_or_else(no_such_event)?;
+    Ok(told(shared, event, &policy))
 }
 
 /// Changes some fields of an event's policy, durably and at once; fields changed before stay
@@ -166,17 +209,29 @@ pub(super) async fn patch_event(
 ) -> Result<Reply, Refusal> {
     let event = event_of(parts)?;
     let change = body::object(shared, body).await?.into_fields();
-    let patch: PolicyPatch = serde_json::from_value(Value::Object(change))
+    let change: PolicyPatch = serde_json::from_value(Value::Object(change))
         .map_err(|mistakes| Refusal::invalid(mistakes.to_string()))?;
-    // What was changed before stays changed.
-    let patch = patch.after(shared.room.patch(&event).unwrap_or_default());
-    shared
-        .room
-        .try_patch(&event, Some(&patch))
-        .map_err(|mistakes| invalid_policy(&mistakes))?;
-    let text = json!(patch).to_string();
-    in_time(shared.effects.keep_policy(event.clone(), Some(text))).await?;
-    set_patch(shared, &event, Some(patch))
+    for _ in 0..RULED_MAX {
+        // What was changed before stays changed, at whichever node that was.
+        let over = shared.room.ruling(&event).stamp;
+        let patch = change
+            .clone()
+            .after(shared.room.patch(&event).unwrap_or_default());
+        shared
+            .room
+            .try_patch(&event, Some(&patch))
+            .map_err(|mistakes| invalid_policy(&mistakes))?;
+        let change = Change::Policy {
+            patch: Some(json!(patch).to_string()),
+            over: Some(over),
+        };
+        let ruled = rule(shared, &event, change).await?;
+        shared.room.take_ruling(shared.now(), &event, &ruled.ruling);
+        if ruled.taken {
+            return current(shared, &event);
+        }
+    }
+    Err(Unavailable("the policy is being changed elsewhere".to_owned()).into())
 }
 
 /// Goes back to the configured policy.
@@ -185,21 +240,19 @@ pub(super) async fn reset_event(shared: &Shared, parts: &Parts) -> Result<Reply,
     if shared.room.policy(&event).is_none() {
         return Err(no_such_event());
     }
-    in_time(shared.effects.keep_policy(event.clone(), None)).await?;
-    set_patch(shared, &event, None)
+    let change = Change::Policy {
+        patch: None,
+        over: None,
+    };
+    let ruled = rule(shared, &event, change).await?;
+    shared.room.take_ruling(shared.now(), &event, &ruled.ruling);
+    current(shared, &event)
 }
 
-fn set_patch(
-    shared: &Shared,
-    event: &EventId,
-    patch: Option<PolicyPatch>,
-) -> Result<Reply, Refusal> {
-    let policy = shared
-        .room
-        .set_patch(shared.now(), event, patch)
-        .map_err(|mistakes| invalid_policy(&mistakes))?;
-    tracing::info!(%event, "event policy changed");
-    Ok(told(shared, event, &policy))
+/// Makes a change in the store, which decides what is the later of two.
+async fn rule(shared: &Shared, event: &EventId, change: Change) -> Result<Ruled, Refusal> {
+    let at = shared.room.stamp(shared.now());
+    Ok(in_time(shared.effects.rule(event.clone(), change, at)).await?)
 }
 
 fn invalid_policy(mistakes: &[PolicyMistake]) -> Refusal {

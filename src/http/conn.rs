@@ -9,11 +9,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::Shared;
-use super::io::Io;
+use super::io::{Io, Source};
 use super::refusal::Unparsable;
 use super::server::Face;
 use super::service::Service;
@@ -54,8 +54,11 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub fn new(stream: TcpStream, registry: &Arc<Registry>) -> Self {
-        let (read, write) = stream.into_split();
+    pub fn new(
+        read: impl Source + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        registry: &Arc<Registry>,
+    ) -> Self {
         let wire = Arc::new(Wire::new(write));
         Self {
             io: Io::new(read, Arc::clone(&wire)),

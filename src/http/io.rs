@@ -13,9 +13,25 @@ use tokio::net::tcp::OwnedReadHalf;
 use super::refusal::Unparsable;
 use super::wire::{Phase, Wire};
 
-#[derive(Debug)]
+/// What a connection reads from: a socket, or bytes in memory.
+pub trait Source: AsyncRead + Send + Unpin {
+    /// Waits until there is something to read, or the end, and reads nothing. May look with `byte`.
+    ///
+    /// # Errors
+    /// The source is broken.
+    fn poll_readable(&mut self, cx: &mut Context<'_>, byte: &mut [u8; 1]) -> Poll<io::Result<()>>;
+}
+
+impl Source for OwnedReadHalf {
+    /// A look at the socket and not at what tokio knows of it: tokio takes a new socket for
+    /// readable until it has been read from.
+    fn poll_readable(&mut self, cx: &mut Context<'_>, byte: &mut [u8; 1]) -> Poll<io::Result<()>> {
+        self.poll_peek(cx, &mut ReadBuf::new(byte)).map_ok(drop)
+    }
+}
+
 pub(super) struct Io {
-    read: OwnedReadHalf,
+    read: Box<dyn Source>,
     wire: Arc<Wire>,
     /// Bytes that an earlier hyper connection had read and not used.
     pub unread: Bytes,
@@ -26,9 +42,9 @@ pub(super) struct Io {
 }
 
 impl Io {
-    pub fn new(read: OwnedReadHalf, wire: Arc<Wire>) -> Self {
+    pub fn new(read: impl Source + 'static, wire: Arc<Wire>) -> Self {
         Self {
-            read,
+            read: Box::new(read),
             wire,
             unread: Bytes::new(),
             line_ended: true,
@@ -36,16 +52,12 @@ impl Io {
         }
     }
 
-    /// Waits until there is something to read, without a buffer. A look at the socket and not at
-    /// what tokio knows of it: tokio takes a new socket for readable until it has been read from.
+    /// Waits until there is something to read, without a buffer.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.unread.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let mut byte = [0];
-        self.read
-            .poll_peek(cx, &mut ReadBuf::new(&mut byte))
-            .map_ok(drop)
+        self.read.poll_readable(cx, &mut [0])
     }
 
     fn note(&mut self, got: &[u8]) {

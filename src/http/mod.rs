@@ -43,8 +43,9 @@ use crate::room::effects::{Effect, Effects, Unavailable};
 use crate::telemetry::metrics::Metrics;
 
 pub use descriptors::raise_descriptor_limit;
+pub use io::Source;
 pub use route::ROUTES;
-pub use server::{Drained, Face, bind, serve};
+pub use server::{Drained, Face, bind, serve, serve_one};
 pub use settings::{Cors, Limits, Settings, admin_may_listen};
 pub use status::body as status_body;
 

@@ -28,7 +28,7 @@ pub(super) fn healthz(shared: &Shared) -> Reply {
 pub(super) fn readyz(shared: &Shared) -> Reply {
     let reason = if shared.is_draining() {
         "draining"
-    } else if shared.room.is_loaded() {
+    } else if shared.room.is_serving() {
         let now = moment_text(shared.now());
         return Reply::value(
             StatusCode::OK,

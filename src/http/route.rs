@@ -26,6 +26,7 @@ pub(super) enum Route {
     Metrics,
     AdminHealth,
     AdminStats,
+    AdminNodes,
     Flush,
     Event,
     Introspect,
@@ -47,6 +48,7 @@ pub const ROUTES: &[&str] = &[
     "metrics",
     "admin_health",
     "admin_stats",
+    "admin_nodes",
     "flush_test_data",
     "event_policy",
     "pass_introspect",
@@ -72,6 +74,7 @@ impl Route {
             "/metrics" => Self::Metrics,
             "/api/v1/admin/health" => Self::AdminHealth,
             "/api/v1/admin/stats" => Self::AdminStats,
+            "/api/v1/admin/nodes" => Self::AdminNodes,
             "/api/v1/admin/flush-test-data" => Self::Flush,
             "/api/v1/passes/introspect" => Self::Introspect,
             "/api/v1/passes/complete" => Self::Complete,
@@ -103,6 +106,7 @@ impl Route {
             Self::Metrics
             | Self::AdminHealth
             | Self::AdminStats
+            | Self::AdminNodes
             | Self::Flush
             | Self::Event
             | Self::Introspect
@@ -138,7 +142,8 @@ impl Route {
             | Self::Jwks
             | Self::Metrics
             | Self::AdminHealth
-            | Self::AdminStats => "GET, HEAD, OPTIONS",
+            | Self::AdminStats
+            | Self::AdminNodes => "GET, HEAD, OPTIONS",
             Self::Unknown => "",
         }
     }
@@ -245,7 +250,7 @@ fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Par
         Err(refusal) => Step::Done(Err(refusal)),
     };
     // Half a room must not answer: a place told from it would rise when the rest is there.
-    if route.is_queue() && method != Method::Options && !shared.room.is_loaded() {
+    if route.is_queue() && method != Method::Options && !shared.room.is_serving() {
         return Step::Done(Err(Refusal::loading()));
     }
     match (route, method) {
@@ -265,6 +270,7 @@ fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Par
         (Route::Metrics, Method::Get) => reads(ops::metrics),
         (Route::AdminHealth, Method::Get) => reads(admin::health),
         (Route::AdminStats, Method::Get) => reads(admin::stats),
+        (Route::AdminNodes, Method::Get) => reads(admin::nodes),
         (Route::Event, Method::Get) => Step::Done(
             admin::may_read(shared, face, parts).and_then(|()| admin::event(shared, parts)),
         ),
@@ -294,6 +300,7 @@ fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Par
             | Route::Metrics
             | Route::AdminHealth
             | Route::AdminStats
+            | Route::AdminNodes
             | Route::Flush
             | Route::Event
             | Route::Introspect

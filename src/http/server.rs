@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
+use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::Shared;
 use super::conn::{Conn, Listener, run, turn_away};
+use super::io::Source;
 use super::settings::HEADERS_DEFAULT;
 use super::sweep::Registry;
 use super::wire::Pokes;
@@ -109,6 +111,26 @@ pub async fn serve(
     Drained { cut }
 }
 
+/// Answers on one connection that is already open, over whatever it runs, to its end. Nobody watches
+/// over slow heads and quiet ones here: `read` is to end by itself.
+pub async fn serve_one(
+    read: impl Source + 'static,
+    write: impl AsyncWrite + Send + Unpin + 'static,
+    shared: Arc<Shared>,
+    face: Face,
+) {
+    let registry = Arc::new(Registry::default());
+    let conn = Conn::new(read, write, &registry);
+    let builder = builder(&shared);
+    let listener = Listener {
+        shared,
+        face,
+        builder,
+        registry,
+    };
+    run(conn, Arc::new(listener)).await;
+}
+
 fn builder(shared: &Shared) -> http1::Builder {
     let limits = &shared.settings.load().limits;
     let header_bytes = limits.header_bytes.max(HEADER_BYTES_MIN);
@@ -172,7 +194,8 @@ fn admit(stream: TcpStream, conns: &Arc<Listener>, turned_away: &Arc<Semaphore>)
         Face::Admin { .. } => ADMIN_CONNECTIONS_MAX,
     };
     if conns.registry.open() < bound {
-        let conn = Conn::new(stream, &conns.registry);
+        let (read, write) = stream.into_split();
+        let conn = Conn::new(read, write, &conns.registry);
         tokio::spawn(run(conn, Arc::clone(conns)));
         return;
     }

@@ -20,7 +20,7 @@ const PARK_AGE: u32 = 4;
 /// So many locks share the connections, so that coming and going waits for no whole sweep.
 const SHARDS: usize = 32;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Registry {
     shards: [Mutex<Slots>; SHARDS],
     turn: AtomicUsize,
@@ -29,14 +29,13 @@ pub(super) struct Registry {
 }
 
 /// Held for an insertion, a removal, or a sweep over one shard.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slots {
     wires: Vec<Option<Arc<Wire>>>,
     free: Vec<usize>,
 }
 
 /// A connection's place among the others, given up when dropped.
-#[derive(Debug)]
 pub(super) struct Seat {
     registry: Arc<Registry>,
     shard: usize,

@@ -52,6 +52,10 @@ pub(super) fn refused(shared: &Shared, refusal: TokenRefusal) -> Refusal {
         TokenRefusal::NotFound => TokenCause::Unknown,
         TokenRefusal::Gone(_) => TokenCause::Gone,
     });
+    if refusal == TokenRefusal::NotFound && !shared.room.is_loaded() {
+        // Tokens that are not signed are known from the store alone, and it is not here yet.
+        return Refusal::loading();
+    }
     refusal.into()
 }
 
@@ -73,8 +77,9 @@ fn in_query(query: &str) -> Option<Cow<'_, str>> {
         .map(unescape)
 }
 
-/// Percent-decodes. What is not UTF-8 afterwards becomes replacement characters: no token has one.
-fn unescape(text: &str) -> Cow<'_, str> {
+/// Percent-decodes. What is not UTF-8 afterwards becomes replacement characters: no token and no
+/// event id has one.
+pub(super) fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }

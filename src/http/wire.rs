@@ -13,7 +13,6 @@ use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
-use tokio::net::tcp::OwnedWriteHalf;
 
 /// Above this many unsent bytes a connection's next request waits.
 const OUT_HIGH: usize = 64 * 1024;
@@ -68,7 +67,6 @@ impl Pokes {
     }
 }
 
-#[derive(Debug)]
 pub(super) struct Wire {
     /// The phase (upper 8 bits) and how many sweeps it has lasted (the rest).
     state: AtomicU32,
@@ -83,9 +81,8 @@ pub(super) struct Wire {
     out: Mutex<Out>,
 }
 
-#[derive(Debug)]
 struct Out {
-    half: OwnedWriteHalf,
+    half: Box<dyn AsyncWrite + Send + Unpin>,
     bytes: Vec<u8>,
     sent: usize,
 }
@@ -93,7 +90,7 @@ struct Out {
 const AGE: u32 = 0x00FF_FFFF;
 
 impl Wire {
-    pub fn new(half: OwnedWriteHalf) -> Self {
+    pub fn new(half: impl AsyncWrite + Send + Unpin + 'static) -> Self {
         Self {
             state: AtomicU32::new(0),
             pokes: AtomicU8::new(0),
@@ -101,7 +98,7 @@ impl Wire {
             linger: AtomicBool::new(false),
             waker: OnceLock::new(),
             out: Mutex::new(Out {
-                half,
+                half: Box::new(half),
                 bytes: Vec::new(),
                 sent: 0,
             }),

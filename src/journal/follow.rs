@@ -23,7 +23,7 @@ const REWOUND: Duration = Duration::from_secs(60);
 /// How often a position is remembered to go back to.
 const MARKED_EVERY: Duration = Duration::from_secs(1);
 /// A busy feed is read this often.
-const PACE_BUSY: Duration = Duration::from_millis(20);
+const PACE_BUSY: Duration = Duration::from_millis(50);
 /// A quiet one is waited on for this long at once: the view of a fleet at rest is never older.
 const WAITED: Duration = Duration::from_millis(200);
 /// A failed reading is tried again after this, doubling up to the second.
@@ -101,7 +101,9 @@ impl Reader {
 
     /// Goes back: writes may have been lost and others may have taken their positions.
     pub fn rewind(&mut self) {
-        if let Some((_, position)) = self.marks.front() {
+        if let Some((_, position)) = self.marks.front()
+            && !mutant!(NotRewound)
+        {
             self.at = *position;
         }
     }
@@ -178,7 +180,8 @@ impl Follower {
 
     async fn read(&self, partition: u16, mut reader: Reader, known: &Mutex<Vec<Micros>>) {
         let mut generation = self.store.generation();
-        let (mut quiet, mut failures) = (false, 0u32);
+        // A position that may be another feed's is looked at before anything is waited for after it.
+        let (mut sure, mut failures) = (false, 0u32);
         loop {
             let now = self.now();
             if let Some(until) = self.health.alone_until(now) {
@@ -189,21 +192,14 @@ impl Follower {
             if present != generation {
                 generation = present;
                 reader.rewind();
+                sure = false;
             }
             let asked = self.now();
-            let read = match quiet {
-                true => self.store.wait(partition, reader.position(), WAITED).await,
-                false => Ok(true),
-            };
-            let read = match read {
-                // Nothing came while it was waited on, which is as good as an empty reading.
-                Ok(false) => Ok(Feed::default()),
-                Ok(true) => {
-                    self.store
-                        .follow(partition, reader.position(), READ_MAX)
-                        .await
-                }
-                Err(error) => Err(error),
+            let (store, at) = (&self.store, reader.position());
+            let read = if sure {
+                store.wait(partition, at, READ_MAX, WAITED).await
+            } else {
+                store.follow(partition, at, READ_MAX).await
             };
             let step = match read {
                 Ok(feed) => {
@@ -233,13 +229,14 @@ impl Follower {
             match step {
                 Ok(next) => {
                     failures = 0;
-                    quiet = next == Next::Quiet;
+                    sure = true;
                     if next == Next::Busy {
                         sleep(PACE_BUSY).await;
                     }
                 }
                 Err(error) => {
                     self.health.failed(self.now(), &error);
+                    sure = false;
                     sleep(
                         RETRY_MIN
                             .saturating_mul(1 << failures.min(8))

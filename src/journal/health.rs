@@ -10,8 +10,12 @@ use parking_lot::Mutex;
 
 use crate::model::Micros;
 
-/// Failures in a row after which the store is left alone.
+/// Failures in a row after which the store is left alone, if they took so long at least: of a cluster
+/// that has lost one of its servers the others answer in between.
 const OPEN_AFTER: u32 = 5;
+const OPEN_SPAN: Duration = Duration::from_secs(1);
+/// How often single failures are told of at most.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// For how long, give or take a fifth, so that the nodes of a fleet do not come back as one.
 const OPEN_FOR: Duration = Duration::from_secs(10);
 /// Answers in a row after which it is believed again.
@@ -25,6 +29,8 @@ pub struct Health {
     failed_total: AtomicU64,
     /// Spreads the moments at which nodes try again.
     salt: u64,
+    /// When a single failure was last told of.
+    told_at: AtomicU64,
 }
 
 /// Whether the store is asked.
@@ -34,6 +40,8 @@ pub enum Circuit {
     Closed {
         /// How many.
         failures: u32,
+        /// When the first of them did.
+        since: Micros,
     },
     /// It is left alone until then.
     Open {
@@ -49,7 +57,10 @@ pub enum Circuit {
 
 impl Default for Circuit {
     fn default() -> Self {
-        Self::Closed { failures: 0 }
+        Self::Closed {
+            failures: 0,
+            since: Micros(0),
+        }
     }
 }
 
@@ -86,11 +97,23 @@ impl Health {
         }
     }
 
+    /// Leaves the store alone until it is [`Health::found`].
+    pub fn leave_alone(&self) {
+        *self.circuit.lock() = Circuit::Open {
+            until: Micros(u64::MAX),
+        };
+    }
+
+    /// The store was found to answer, by whoever looked for it.
+    pub fn found(&self) {
+        *self.circuit.lock() = Circuit::default();
+    }
+
     /// A call was answered.
     pub fn answered(&self) {
         let mut circuit = self.circuit.lock();
         let answers = match *circuit {
-            Circuit::Closed { failures: 0 } => return,
+            Circuit::Closed { failures: 0, .. } => return,
             Circuit::Closed { .. } => CLOSE_AFTER,
             // One that was on its way when the circuit opened.
             Circuit::Open { .. } => return,
@@ -120,21 +143,43 @@ impl Health {
             until: now.after(OPEN_FOR * share / 1_000),
         };
         *circuit = match before {
-            Circuit::Closed { failures } if failures + 1 < OPEN_AFTER => Circuit::Closed {
-                failures: failures + 1,
-            },
-            Circuit::Closed { .. } | Circuit::HalfOpen { .. } => opened,
+            Circuit::Closed { failures, since } => {
+                let failures = failures.saturating_add(1);
+                let since = if failures == 1 { now } else { since };
+                if failures < OPEN_AFTER || now.since(since) < OPEN_SPAN {
+                    Circuit::Closed { failures, since }
+                } else {
+                    opened
+                }
+            }
+            Circuit::HalfOpen { .. } => opened,
             Circuit::Open { .. } => before,
         };
+        let after = *circuit;
         drop(circuit);
         // Edges are logged, not repetitions.
-        match before {
-            Circuit::Closed { failures: 0 } => tracing::warn!(%error, "a store call failed"),
-            Circuit::Closed { failures } if failures + 1 == OPEN_AFTER => {
-                tracing::error!(%error, failures = OPEN_AFTER, "the store is down, leaving it alone");
+        match (before, after) {
+            (Circuit::Closed { failures, .. }, Circuit::Open { .. }) => {
+                tracing::error!(%error, failures, "the store is down, leaving it alone");
+            }
+            (Circuit::HalfOpen { .. }, Circuit::Open { .. }) => {
+                tracing::warn!(%error, "the store is still down, leaving it alone again");
+            }
+            (Circuit::Closed { failures: 0, .. }, _) if self.is_worth_telling(now) => {
+                tracing::warn!(%error, "a store call failed");
             }
             _ => {}
         }
+    }
+
+    /// Whether no single failure was told of lately.
+    fn is_worth_telling(&self, now: Micros) -> bool {
+        let told = Micros(self.told_at.load(Ordering::Relaxed));
+        let worth = told == Micros(0) || now.since(told) >= TOLD_EVERY;
+        if worth {
+            self.told_at.store(now.0, Ordering::Relaxed);
+        }
+        worth
     }
 
     /// Failed calls since the start.
@@ -151,7 +196,7 @@ impl Health {
     pub fn verdict(&self, age: Duration, stale_after: Duration) -> Verdict {
         match self.circuit() {
             Circuit::Open { .. } | Circuit::HalfOpen { .. } => Verdict::Down,
-            Circuit::Closed { failures: 0 } if age <= stale_after => Verdict::Up,
+            Circuit::Closed { failures: 0, .. } if age <= stale_after => Verdict::Up,
             Circuit::Closed { .. } => Verdict::Degraded,
         }
     }
@@ -175,11 +220,16 @@ mod tests {
             Circuit::default(),
             "one answer ends a row of failures"
         );
-        for _ in 0..5 {
+        for _ in 0..9 {
             health.failed(at(1), &"away");
         }
+        assert!(
+            health.alone_until(at(1)).is_none(),
+            "others may answer in a moment"
+        );
+        health.failed(at(2), &"away");
         let until = health.alone_until(at(2)).expect("left alone");
-        assert!((at(9)..=at(13)).contains(&until));
+        assert!((at(10)..=at(14)).contains(&until));
         health.answered();
         assert!(
             health.alone_until(at(8)).is_some(),
@@ -202,5 +252,16 @@ mod tests {
             health.answered();
         }
         assert_eq!(health.verdict(Duration::ZERO, Duration::ZERO), Verdict::Up);
+    }
+
+    #[test]
+    fn a_store_that_is_left_alone_stays_so_until_it_is_found() {
+        let health = Health::default();
+        health.leave_alone();
+        health.answered();
+        health.failed(Micros(1), &"away");
+        assert!(health.alone_until(Micros(u64::MAX - 1)).is_some());
+        health.found();
+        assert!(health.alone_until(Micros(0)).is_none());
     }
 }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ahash::AHashMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::tail::Tail;
-use crate::model::{Batch, EventId, Micros, NodeId, Record};
+use super::void::Void;
+use crate::model::{Batch, EventId, Micros, NodeId, Record, micros};
 
 /// How much is held, and when a batch is cut.
 #[derive(Debug, Clone, Copy)]
@@ -26,10 +28,15 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// A batch is cut when the oldest record of a lane is this old.
     pub flush_interval: Duration,
+    /// … or this old, while all of the lane are patient: see [`Journal::append_patient`].
+    pub patient_interval: Duration,
     /// Acknowledged records of the last minute that are kept in each lane, to be written again
     /// should the store have lost them; 0 for a store that loses none.
     pub tail_records: usize,
 }
+
+/// Tickets that are made for one lane before the next.
+const SPREAD_JOINS: u64 = 512;
 
 /// Encoded size of a record, in bytes (`codec` holds it to that).
 const RECORD_BYTES: usize = 29;
@@ -43,7 +50,9 @@ pub struct Journal {
     lanes: Box<[Lane]>,
     /// Records in all lanes, those on their way included.
     held: AtomicUsize,
+    joins: AtomicU64,
     wake: Notify,
+    void: Void,
 }
 
 #[derive(Debug)]
@@ -66,6 +75,8 @@ struct State {
     tail: Tail,
     /// What is to be written again, oldest first.
     again: VecDeque<Batch>,
+    /// Something that waits is not patient.
+    hurried: bool,
     records: u64,
     batches: u64,
 }
@@ -105,7 +116,9 @@ impl Journal {
             epoch,
             lanes: (0..partitions.max(1)).map(|_| lane()).collect(),
             held: AtomicUsize::new(0),
+            joins: AtomicU64::new(0),
             wake: Notify::new(),
+            void: Void::default(),
         }
     }
 
@@ -125,7 +138,8 @@ impl Journal {
     /// # Errors
     /// The bound is reached.
     pub fn admit(&self) -> Result<(), Full> {
-        if self.held.load(Ordering::Relaxed) < self.limits.records_max {
+        if self.held.load(Ordering::Relaxed) < self.limits.records_max || mutant!(JournalUnbounded)
+        {
             Ok(())
         } else {
             Err(Full)
@@ -136,13 +150,33 @@ impl Journal {
     /// above `records_max`) the record is dropped and the lane marked as [`Journal::take_lost`]
     /// tells. About 50 ns.
     pub fn append(&self, now: Micros, event: &EventId, record: Record) -> (u16, u64) {
+        self.push(now, event, record, true)
+    }
+
+    /// Appends a record that nobody is in a hurry to hear of: it waits for company a while longer.
+    pub fn append_patient(&self, now: Micros, event: &EventId, record: Record) -> (u16, u64) {
+        self.push(now, event, record, false)
+    }
+
+    /// A lane for a ticket whose id is yet to be made: the same one for a while, so that batches are
+    /// few and large, then another, so that all have their share.
+    pub fn spread(&self, now: Micros) -> u16 {
+        let joins = self.joins.fetch_add(1, Ordering::Relaxed) / SPREAD_JOINS;
+        let period = micros(self.limits.patient_interval).max(1);
+        let turn = joins.wrapping_add(now.0 / period);
+        // Multiples of the golden ratio: each turn far from the last, and all lanes evenly often.
+        let part = u128::from(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        ((part * u128::from(self.partitions())) >> 64) as u16
+    }
+
+    fn push(&self, now: Micros, event: &EventId, record: Record, hurried: bool) -> (u16, u64) {
         let lane_number = record.id.partition(self.partitions());
         let lane = &self.lanes[usize::from(lane_number)];
         let bound = self
             .limits
             .records_max
             .saturating_add(self.limits.records_max / 8);
-        if self.held.fetch_add(1, Ordering::Relaxed) >= bound {
+        if self.held.fetch_add(1, Ordering::Relaxed) >= bound && !mutant!(JournalUnbounded) {
             self.held.fetch_sub(1, Ordering::Relaxed);
             if !lane.lost.swap(true, Ordering::Relaxed) {
                 tracing::error!(
@@ -152,9 +186,11 @@ impl Journal {
             }
             return (lane_number, lane.state.lock().records);
         }
-        let (number, depth) = {
+        let (number, depth, hurries) = {
             let mut state = lane.state.lock();
             state.records += 1;
+            let hurries = hurried && !state.hurried;
+            state.hurried |= hurried;
             state.waiting.push_back(Pending {
                 event: event.clone(),
                 record,
@@ -163,9 +199,9 @@ impl Journal {
             if state.waiting.len() == 1 && state.sent.is_none() {
                 lane.oldest.store(now.0, Ordering::Relaxed);
             }
-            (state.records, state.waiting.len())
+            (state.records, state.waiting.len(), hurries)
         };
-        if depth == 1 || depth == self.limits.batch_records {
+        if depth == 1 || hurries || depth == self.limits.batch_records {
             self.wake.notify_one();
         }
         (lane_number, number)
@@ -195,7 +231,7 @@ impl Journal {
         let oldest = state.waiting.front()?.since;
         let due = all
             || state.waiting.len() >= self.limits.batch_records
-            || now.since(oldest) >= self.limits.flush_interval;
+            || now >= oldest.after(self.patience(&state));
         if !due {
             return None;
         }
@@ -206,8 +242,13 @@ impl Journal {
             .min(self.limits.batch_records)
             .min(bytes / RECORD_BYTES);
         let mut events: Vec<(EventId, Vec<Record>)> = Vec::new();
-        let mut at = ahash::AHashMap::new();
+        let mut at = AHashMap::new();
+        let mut dropped = 0;
         for Pending { event, record, .. } in state.waiting.drain(..count.max(1)) {
+            if self.void.has(&event, &record) {
+                dropped += 1;
+                continue;
+            }
             match events.last_mut() {
                 Some((last, records)) if *last == event => records.push(record),
                 _ => {
@@ -219,6 +260,8 @@ impl Journal {
                 }
             }
         }
+        state.hurried &= !state.waiting.is_empty();
+        self.held.fetch_sub(dropped, Ordering::Relaxed);
         state.batches += 1;
         let last = state.records - state.waiting.len() as u64;
         let (node, epoch, seq) = (self.node, self.epoch, state.batches);
@@ -269,12 +312,34 @@ impl Journal {
     pub fn write_again(&self) -> usize {
         let again = self.lanes.iter().map(|lane| {
             let mut state = lane.state.lock();
-            state.again = state.tail.repacked();
+            if !mutant!(TailNotSent) {
+                state.again = state.tail.repacked();
+            }
+            for (event, records) in state.again.iter_mut().flat_map(|batch| &mut batch.events) {
+                records.retain(|record| !self.void.has(event, record));
+            }
             state.again.iter().map(Batch::len).sum::<usize>()
         });
         let records = again.sum();
         self.wake.notify_one();
         records
+    }
+
+    /// An event was forgotten: its joins and removals until then are not sent, nor sent again.
+    pub fn forget(&self, event: &EventId, until: Micros) {
+        self.void.forget(event, until);
+    }
+
+    /// The number of each lane's last record.
+    pub fn ends(&self) -> Vec<u64> {
+        let lanes = self.lanes.iter();
+        lanes.map(|lane| lane.state.lock().records).collect()
+    }
+
+    /// Whether the store has acknowledged all lanes' records up to these.
+    pub fn has_acknowledged(&self, ends: &[u64]) -> bool {
+        let mut lanes = self.lanes.iter().zip(ends);
+        lanes.all(|(lane, end)| *lane.acknowledged.borrow() >= *end)
     }
 
     /// The store may have lost everything: every partition is to be written anew from memory.
@@ -292,11 +357,13 @@ impl Journal {
             .any(|lane| !lane.state.lock().again.is_empty())
     }
 
-    /// Waits until a record is durable.
+    /// Waits until a record is durable, and has its lane hurry.
     pub async fn durable(&self, lane: u16, number: u64) {
         let Some(lane) = self.lanes.get(usize::from(lane)) else {
             return;
         };
+        lane.state.lock().hurried = true;
+        self.wake.notify_one();
         let mut mark = lane.acknowledged.subscribe();
         // The sender lives as long as the journal, which we borrow.
         let _ = mark.wait_for(|acknowledged| *acknowledged >= number).await;
@@ -344,9 +411,17 @@ impl Journal {
                 .waiting
                 .front()
                 .filter(|_| state.sent.is_none())
-                .map(|pending| pending.since)
+                .map(|pending| pending.since.after(self.patience(&state)))
         });
-        Some(free.min()?.after(self.limits.flush_interval))
+        free.min()
+    }
+
+    fn patience(&self, state: &State) -> Duration {
+        if state.hurried {
+            self.limits.flush_interval
+        } else {
+            self.limits.patient_interval
+        }
     }
 
     /// A batch of records that did not come through the lane, numbered among the lane's own.
@@ -369,161 +444,4 @@ impl Journal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Kind, TicketId};
-    use proptest::prelude::*;
-
-    fn journal(records_max: usize, batch_records: usize) -> Journal {
-        let limits = Limits {
-            records_max,
-            batch_records,
-            batch_bytes: 1 << 20,
-            flush_interval: Duration::from_millis(10),
-            tail_records: 4,
-        };
-        Journal::new(2, NodeId(0), 7, limits)
-    }
-
-    fn event(name: &str) -> EventId {
-        EventId::new(name).expect("a fine id")
-    }
-
-    fn record(id: u128, at: u64) -> Record {
-        Record {
-            kind: Kind::Joined,
-            id: TicketId::from_u128(id << 112),
-            at: Micros(at),
-        }
-    }
-
-    #[test]
-    fn a_batch_is_cut_by_count_by_age_or_on_demand() {
-        let journal = journal(100, 2);
-        journal.append(Micros(0), &event("a"), record(0, 1));
-        assert!(
-            journal.cut(0, Micros(9_999), Micros(0), false).is_none(),
-            "neither full nor old"
-        );
-        assert_eq!(
-            journal
-                .cut(0, Micros(10_000), Micros(0), false)
-                .map(|b| b.len()),
-            Some(1)
-        );
-        journal.acknowledge(0);
-        journal.append(Micros(0), &event("a"), record(0, 2));
-        journal.append(Micros(0), &event("a"), record(0, 3));
-        journal.append(Micros(0), &event("a"), record(0, 4));
-        let batch = journal.cut(0, Micros(0), Micros(0), false).expect("full");
-        assert_eq!((batch.len(), batch.seq), (2, 2));
-        assert!(
-            journal.cut(0, Micros(0), Micros(0), true).is_none(),
-            "one is on its way"
-        );
-        assert_eq!(journal.unacknowledged(0), Some(batch));
-        journal.acknowledge(0);
-        assert_eq!(
-            journal.cut(0, Micros(0), Micros(0), true).map(|b| b.len()),
-            Some(1)
-        );
-    }
-
-    #[test]
-    fn what_was_acknowledged_lately_can_be_written_again() {
-        let journal = journal(100, 2);
-        for n in 0..6 {
-            journal.append(Micros(n), &event("a"), record(0, n));
-        }
-        let cut = || {
-            let batch = journal.cut(0, Micros(9), Micros(9), true)?;
-            journal.acknowledge(0);
-            Some((
-                batch.seq,
-                batch.events[0].1.iter().map(|r| r.at.0).collect::<Vec<_>>(),
-            ))
-        };
-        while cut().is_some() {}
-        assert_eq!(journal.write_again(), 4, "the newest of the six");
-        journal.append(Micros(9), &event("a"), record(0, 6));
-        assert_eq!(cut(), Some((4, vec![2, 3, 4, 5])));
-        assert_eq!(cut(), Some((5, vec![6])), "and then what is new");
-        assert_eq!(journal.depth(), 0);
-        assert!(cut().is_none() && !journal.is_behind());
-    }
-
-    #[test]
-    fn full_is_an_answer_and_dropping_is_remembered() {
-        let journal = journal(8, 4);
-        for n in 0..8 {
-            assert_eq!(journal.admit(), Ok(()));
-            journal.append(Micros(0), &event("a"), record(0, n));
-        }
-        assert_eq!(journal.admit(), Err(Full));
-        journal.append(Micros(0), &event("a"), record(0, 8));
-        assert!(!journal.take_lost(0), "records other than joins still fit");
-        journal.append(Micros(0), &event("a"), record(0, 9));
-        assert!(journal.take_lost(0));
-        assert_eq!(journal.depth(), 9);
-        journal.cut(0, Micros(0), Micros(0), true).expect("full");
-        journal.acknowledge(0);
-        assert_eq!((journal.depth(), journal.admit()), (5, Ok(())));
-    }
-
-    #[tokio::test]
-    async fn durable_means_acknowledged() {
-        let journal = journal(8, 4);
-        let (lane, number) = journal.append(Micros(0), &event("a"), record(1, 1));
-        let waiting = journal.durable(lane, number);
-        tokio::pin!(waiting);
-        assert!(futures_poll(waiting.as_mut()).await.is_none());
-        journal
-            .cut(lane, Micros(0), Micros(0), true)
-            .expect("on demand");
-        assert!(
-            futures_poll(waiting.as_mut()).await.is_none(),
-            "sent is not durable"
-        );
-        journal.acknowledge(lane);
-        assert!(futures_poll(waiting.as_mut()).await.is_some());
-    }
-
-    async fn futures_poll<F: Future + Unpin>(future: F) -> Option<F::Output> {
-        tokio::select! { biased; out = future => Some(out), () = std::future::ready(()) => None }
-    }
-
-    proptest! {
-        #[test]
-        fn batches_lose_nothing_and_keep_each_events_order(
-            appended in prop::collection::vec((0u8..3, 0u128..2), 0..200),
-            cut_every in 1usize..20,
-        ) {
-            let journal = journal(1000, 7);
-            let mut wanted = std::collections::BTreeMap::<(u16, String), Vec<u64>>::new();
-            let mut got = std::collections::BTreeMap::<(u16, String), Vec<u64>>::new();
-            let mut collect = |lane: u16, batch: Arc<Batch>| {
-                for (event, records) in &batch.events {
-                    let seen = got.entry((lane, event.to_string())).or_default();
-                    seen.extend(records.iter().map(|record| record.at.0));
-                }
-            };
-            for (n, (name, id)) in appended.iter().enumerate() {
-                let name = format!("e{name}");
-                let (lane, _) = journal.append(Micros(0), &event(&name), record(*id, n as u64));
-                wanted.entry((lane, name)).or_default().push(n as u64);
-                if n % cut_every == 0 && let Some(batch) = journal.cut(lane, Micros(0), Micros(0), true) {
-                    collect(lane, batch);
-                    journal.acknowledge(lane);
-                }
-            }
-            for lane in 0..2 {
-                while let Some(batch) = journal.cut(lane, Micros(0), Micros(0), true) {
-                    collect(lane, batch);
-                    journal.acknowledge(lane);
-                }
-            }
-            prop_assert_eq!(journal.depth(), 0);
-            prop_assert_eq!(got, wanted);
-        }
-    }
-}
+mod tests;

@@ -9,3 +9,4 @@ pub mod follow;
 pub mod health;
 pub mod lane;
 mod tail;
+mod void;

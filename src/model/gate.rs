@@ -113,6 +113,9 @@ pub struct EnterRequest {
     pub known: bool,
 }
 
+/// A store that falls back, and is not lost as a whole, lost less than this, in microseconds.
+pub const LOST_AT_MOST: u64 = 120_000_000;
+
 /// "You may have lost some of these": what a node knows of turns and entries.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SettleRequest {

@@ -118,6 +118,18 @@ impl TicketId {
         Self(number.to_be_bytes())
     }
 
+    /// A new random id in this one of `partitions` slices. `partitions` must not be 0.
+    pub fn random_in(partition: u16, partitions: u16) -> Self {
+        let mut bytes: [u8; 16] = rand::random();
+        let first = u16::from_be_bytes([bytes[0], bytes[1]]);
+        let whole = first - first % partitions;
+        let first = whole
+            .checked_add(partition % partitions)
+            .unwrap_or(partition % partitions);
+        bytes[..2].copy_from_slice(&first.to_be_bytes());
+        Self(bytes)
+    }
+
     /// Which of `partitions` slices of all tickets this one belongs to. The id is a hash or random,
     /// so its first two bytes spread evenly. `partitions` must not be 0.
     pub const fn partition(&self, partitions: u16) -> u16 {
@@ -140,6 +152,11 @@ impl fmt::Debug for TicketId {
 /// A node's number in the fleet, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u16);
+
+impl NodeId {
+    /// No node: who writes from outside the fleet, such as an import, and what no node has signed.
+    pub const OUTSIDE: Self = Self(u16::MAX);
+}
 
 /// Ids travel as one MessagePack `bin`, 18 bytes, instead of an array of 16 numbers.
 mod id_bytes {

@@ -102,6 +102,14 @@ pub struct Record {
     pub at: Micros,
 }
 
+impl Record {
+    /// Whether it says nothing about an event that was forgotten with all that happened until then:
+    /// a later removal may be of a ticket that joined since.
+    pub fn is_void(&self, until: Micros) -> bool {
+        (self.kind == Kind::Joined || self.kind.gone().is_some()) && self.at <= until
+    }
+}
+
 /// Records of one partition that travel, are stored and are acknowledged together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {

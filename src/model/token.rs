@@ -20,6 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use super::ids::{EVENT_ID_BYTES_MAX, EventId, NodeId, TicketId};
+use super::legacy::{LIVES, LegacyToken};
 use super::ticket::Micros;
 
 const VERSION: u8 = 1;
@@ -186,6 +187,14 @@ impl TicketKeys {
         bytes[..12].copy_from_slice(&named.finalize().as_bytes()[..12]);
         bytes[12..].copy_from_slice(&body.finalize().as_bytes()[..4]);
         TicketId::from_bytes(bytes)
+    }
+
+    /// The ids that a legacy token's ticket has or may have had, one a life. One hash.
+    pub fn legacy_ids(&self, token: &LegacyToken) -> [TicketId; LIVES] {
+        // No event's name is as long as its first letter says, so no keyed id is made of the same.
+        let mut hash = blake3::Hasher::new_keyed(&self.id_key);
+        hash.update(b"legacy").update(token.as_bytes());
+        token.ids(hash.finalize().as_bytes())
     }
 
     /// A ticket's number in an event's draw, even over all 64-bit numbers.

@@ -30,7 +30,7 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// Where records come from.
 #[derive(Debug, Clone, Copy)]
-enum Origin {
+pub(super) enum Origin {
     /// A node's journal.
     Node(NodeId),
     /// A gate, with its version.
@@ -43,6 +43,10 @@ impl Room {
     /// Applies a batch from a feed; answers whether it was news. What this life of this node wrote
     /// is not; what an earlier life wrote is applied like anybody's.
     pub fn apply(&self, now: Micros, batch: &Batch) -> bool {
+        if self.is_alone() && batch.node != NodeId::OUTSIDE {
+            // What this node did, and what gates answered it.
+            return false;
+        }
         let origin = if batch.epoch == GATE_EPOCH {
             Origin::Gate { version: batch.seq }
         } else {
@@ -67,10 +71,19 @@ impl Room {
         }
     }
 
-    fn merge(&self, now: Micros, name: &EventId, records: &[Record], origin: Origin) {
-        // An event that nobody knows is not made for a sighting.
-        let lasting = |record: &Record| {
-            matches!(record.kind, Kind::Joined | Kind::Called) || record.kind.gone().is_some()
+    pub(super) fn merge(&self, now: Micros, name: &EventId, records: &[Record], origin: Origin) {
+        let forgotten = self.events.forgotten(name);
+        let mut kept = Vec::new();
+        let mut records = records;
+        if let Some(until) = forgotten {
+            kept.extend(records.iter().filter(|record| !record.is_void(until)));
+            records = &kept;
+        }
+        // An event that nobody knows is not made for a sighting, nor one that was forgotten for a
+        // turn: it may be an old one.
+        let lasting = |record: &Record| match record.kind {
+            Kind::Called => forgotten.is_none(),
+            kind => kind == Kind::Joined || kind.gone().is_some(),
         };
         if self.event(name.as_str()).is_none() && !records.iter().any(lasting) {
             return;
@@ -84,6 +97,8 @@ impl Room {
             if side.retired {
                 continue;
             }
+            self.events
+                .note_moved(&event, records.iter().map(|record| record.id));
             self.merge_joins(now, &event, &mut writer, &mut side, records);
             let mut called = 0;
             for record in records {
@@ -106,10 +121,9 @@ impl Room {
         side: &mut Side,
         records: &[Record],
     ) {
-        let forgotten = self.events.forgotten(&event.id);
         let joins: Vec<_> = records
             .iter()
-            .filter(|record| record.kind == Kind::Joined && forgotten.is_none_or(|f| record.at > f))
+            .filter(|record| record.kind == Kind::Joined)
             .map(|record| TicketKey {
                 arrival: record.at,
                 id: record.id,
@@ -202,10 +216,11 @@ impl Room {
         record: &Record,
     ) {
         event.line.heard(&record.id, record.at.min(now));
-        if side
-            .leaving
-            .said(&record.id)
-            .is_some_and(|said| record.at > said)
+        if !mutant!(RefreshLeaves)
+            && side
+                .leaving
+                .said(&record.id)
+                .is_some_and(|said| record.at > said)
         {
             side.leaving.cancel(&record.id);
             writer.set_leaving(&record.id, false);
@@ -253,6 +268,9 @@ impl Room {
     ) {
         let Record { id, at, .. } = *record;
         let before = event.line.find(&id);
+        if mutant!(TombstoneForgotten) && before.is_none() {
+            return;
+        }
         let removed = writer.remove(&id, at, reason(why));
         self.uncovered(now, event, before.map(|view| view.time), &id);
         let was_live = removed.was.is_some_and(|state| !state.is_gone());

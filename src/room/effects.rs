@@ -5,10 +5,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use super::answer::Commit;
 use crate::model::gate::{EnterRequest, Entry};
-use crate::model::{EventId, TicketId};
+use crate::model::{Beat, Change, EventId, Micros, NodeId, Ruled, TicketId};
 
 /// What an effect answers, later.
 pub type Effect<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send + 'a>>;
@@ -40,6 +41,19 @@ impl StoreHealth {
     }
 }
 
+/// The nodes of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nodes {
+    /// This one.
+    pub own: NodeId,
+    /// How many there are to be.
+    pub size: u16,
+    /// What they said last, by number; nothing before this one has loaded.
+    pub beats: Vec<Beat>,
+    /// Another live process has this node's number.
+    pub number_taken: bool,
+}
+
 /// The world beyond memory.
 pub trait Effects: Send + Sync + 'static {
     /// Runs an enter, exactly once.
@@ -48,10 +62,12 @@ pub trait Effects: Send + Sync + 'static {
     fn complete(&self, event: EventId, id: TicketId) -> Effect<'_, bool>;
     /// Waits until a commit is durable.
     fn durable(&self, commit: Commit) -> Effect<'_, ()>;
-    /// Keeps a policy override (JSON text), or forgets it.
-    fn keep_policy(&self, event: EventId, patch: Option<String>) -> Effect<'_, ()>;
-    /// Forgets an event in the store.
-    fn forget(&self, event: EventId) -> Effect<'_, ()>;
+    /// Makes an operator's change in the store, asked for at `at`.
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Effect<'_, Ruled>;
+    /// Waits until every node that reaches the store goes by what was ruled.
+    fn spread(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Which nodes there are, from what they said last; asks nothing.
+    fn nodes(&self) -> Arc<Nodes>;
     /// How the store is doing, from what is known; asks nothing.
     fn health(&self) -> StoreHealth;
 }

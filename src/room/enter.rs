@@ -41,6 +41,7 @@ impl Room {
         if !standing.ready
             && standing.phase == Phase::Waiting
             && !self.may_be_called(&found, &policy)
+            && !self.serves_empty()
         {
             let reason = match found.state {
                 State::Returned => NotReady::MissedTurn,

@@ -25,6 +25,8 @@ pub struct Event {
     pub(super) posted: Posted,
     pub(super) forecast: Forecast,
     pub(super) tally: Tally,
+    /// An earlier life of it was forgotten, with all that arrived until then.
+    pub(super) forgotten: Option<Micros>,
     /// What chooses the event's home among the nodes.
     pub(super) home_key: u64,
     reason: AtomicU8,
@@ -47,6 +49,7 @@ impl Tally {
 impl Event {
     pub(super) fn new(id: EventId, policy: Policy, now: Micros, epoch: Micros, fleet: u16) -> Self {
         let event = Self {
+            forgotten: None,
             home_key: home::event_key(&id),
             id,
             line: Line::new(epoch, usize::from(fleet.clamp(1, 64))),
@@ -62,7 +65,7 @@ impl Event {
     }
 
     /// Whether turns are given at `now`, as far as the policy goes.
-    pub(super) fn is_open(policy: &Policy, now: Micros) -> bool {
+    pub fn is_open(policy: &Policy, now: Micros) -> bool {
         policy.opens.is_none_or(|opens| now >= opens) && !Self::is_closed(policy, now)
     }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::event::Event;
 use super::{Room, join};
-use crate::model::{EventId, Micros, Policy};
+use crate::model::{EventId, Micros, Policy, TicketId};
 
 type Map = AHashMap<EventId, Arc<Event>>;
 
@@ -17,11 +17,13 @@ type Map = AHashMap<EventId, Arc<Event>>;
 #[derive(Debug)]
 pub(super) struct Events {
     map: ArcSwap<Map>,
-    /// Guards making and dropping; holds when events were forgotten, so that old tokens do not
-    /// bring them back.
+    /// Guards making and dropping; holds until when events were forgotten, so that nothing older
+    /// brings them back. Room for every event to be forgotten once.
     making: Mutex<AHashMap<EventId, Micros>>,
     count: AtomicUsize,
     max: usize,
+    /// Those that may hold tickets moved over from another gateway, whose tokens name no event.
+    moved: ArcSwap<Vec<Arc<Event>>>,
 }
 
 impl Events {
@@ -31,6 +33,7 @@ impl Events {
             making: Mutex::default(),
             count: AtomicUsize::new(0),
             max,
+            moved: ArcSwap::default(),
         }
     }
 
@@ -43,19 +46,19 @@ impl Events {
         &self,
         id: &EventId,
         unbounded: bool,
-        make: impl FnOnce() -> Event,
+        make: impl FnOnce(Option<Micros>) -> Event,
     ) -> Result<Arc<Event>, join::TooMany> {
         if let Some(event) = self.get(id.as_str()) {
             return Ok(event);
         }
-        let _making = self.making.lock();
+        let making = self.making.lock();
         if let Some(event) = self.get(id.as_str()) {
             return Ok(event);
         }
         if !unbounded && self.count.load(Ordering::Relaxed) >= self.max {
             return Err(join::TooMany);
         }
-        let event = Arc::new(make());
+        let event = Arc::new(make(making.get(id).copied()));
         let mut map = Map::clone(&self.map.load());
         map.insert(id.clone(), Arc::clone(&event));
         self.map.store(Arc::new(map));
@@ -63,23 +66,48 @@ impl Events {
         Ok(event)
     }
 
-    /// Takes an event out of the map. With `forgotten`, tokens issued until then are void.
-    pub fn remove(&self, id: &EventId, forgotten: Option<Micros>) {
+    /// Takes an event out of the map. With `forgotten`, what arrived until then is void from now on.
+    pub fn remove(&self, id: &EventId, forgotten: Option<Micros>) -> Option<Arc<Event>> {
         let mut making = self.making.lock();
-        if let Some(at) = forgotten {
-            // As many names as events may exist: enough for every event to be forgotten once.
-            if making.len() < self.max {
-                making.insert(id.clone(), at);
+        if let Some(until) = forgotten {
+            if making.len() >= self.max
+                && let Some((oldest, _)) = making.iter().min_by_key(|(_, until)| **until)
+            {
+                let oldest = oldest.clone();
+                making.remove(&oldest);
             }
+            making.insert(id.clone(), until);
         }
         let mut map = Map::clone(&self.map.load());
-        if map.remove(id).is_some() {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            self.map.store(Arc::new(map));
+        let removed = map.remove(id)?;
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.map.store(Arc::new(map));
+        let mut moved = Vec::clone(&self.moved.load());
+        moved.retain(|event| event.id != *id);
+        self.moved.store(Arc::new(moved));
+        Some(removed)
+    }
+
+    /// Notes which events to look in for legacy tokens: this one, if one of these ids may be theirs.
+    pub fn note_moved(&self, event: &Arc<Event>, mut ids: impl Iterator<Item = TicketId>) {
+        let known = || self.moved.load().iter().any(|known| known.id == event.id);
+        if !ids.any(|id| id.may_be_legacy()) || known() {
+            return;
+        }
+        let _making = self.making.lock();
+        if !known() {
+            let mut moved = Vec::clone(&self.moved.load());
+            moved.push(Arc::clone(event));
+            self.moved.store(Arc::new(moved));
         }
     }
 
-    /// When the event was last forgotten on an operator's word.
+    /// The events to look in for legacy tokens.
+    pub fn moved(&self) -> arc_swap::Guard<Arc<Vec<Arc<Event>>>> {
+        self.moved.load()
+    }
+
+    /// Until when the event was last forgotten on an operator's word.
     pub fn forgotten(&self, id: &EventId) -> Option<Micros> {
         self.making.lock().get(id).copied()
     }
@@ -106,10 +134,11 @@ impl Room {
         id: &EventId,
         unbounded: bool,
     ) -> Result<Arc<Event>, join::TooMany> {
-        let made = || {
+        let made = |forgotten| {
             let policy = self.base_policy(id);
             let polling = self.settings.load().polling;
-            let event = Event::new(id.clone(), policy, now, self.started, self.identity.fleet);
+            let mut event = Event::new(id.clone(), policy, now, self.started, self.identity.fleet);
+            event.forgotten = forgotten;
             event.posted.publish(&event.policy.load(), polling);
             event
         };

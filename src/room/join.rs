@@ -14,6 +14,8 @@ use crate::model::gate::Turn;
 use crate::model::token::Claims;
 use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId};
 
+/// Whose turn is further away than this is in no hurry.
+const FAR: Duration = Duration::from_secs(2);
 /// When it is worth trying again after something was full.
 const FULL_RETRY: Duration = Duration::from_secs(5);
 /// Before a lottery opens, arrivals are drawn from this long a time before the opening: 2^32 µs.
@@ -42,7 +44,10 @@ impl Room {
                 let id = self.ticket_keys.keyed_id(&name, key, ask.user);
                 (id, Some(key_hash))
             }
-            None => (TicketId::from_bytes(rand::random()), None),
+            None => {
+                let lane = self.journal.spread(now);
+                (TicketId::random_in(lane, self.journal.partitions()), None)
+            }
         };
         loop {
             let event = self.event_to_join(now, &name)?;
@@ -110,8 +115,9 @@ impl Room {
         }
         // The stamp is taken under the lock, so that places on one node are given in its order.
         let stamp = self.clock.tick(now);
-        // Later than the ticket's own removal, should it have left before.
-        let after = known.map_or(Micros(0), |view| Micros(view.time.0 + 1));
+        // Later than the ticket's own removal, should it have left before, and than what was forgotten.
+        let before = known.map(|view| view.time).max(event.forgotten);
+        let after = before.map_or(Micros(0), |before| Micros(before.0 + 1));
         let arrival = if Event::is_before_draw(&policy, now) {
             self.drawn(event, &policy, id, after)
         } else {
@@ -121,10 +127,16 @@ impl Room {
             line::Joined::New | line::Joined::Moved | line::Joined::Known => {}
             line::Joined::Gone { .. } | line::Joined::Full => return Err(full("the line")),
         }
-        let (lane, seq) = self.record(now, event, Kind::Joined, id, arrival);
+        let far = self.is_far(now, &policy, event.line.waiting());
+        let (lane, seq) = if far {
+            self.record_patiently(now, event, Kind::Joined, id, arrival)
+        } else {
+            self.record(now, event, Kind::Joined, id, arrival)
+        };
         side.joined_at = now;
         side.joins.note(now);
-        let unheard = side.joins.unheard(self.identity.fleet.saturating_sub(1));
+        let peers = self.identity.fleet.saturating_sub(1);
+        let unheard = side.joins.unheard(peers, far);
         if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, id) {
             writer.call(&id, turn.until);
             if !self.is_alone() && policy.order != Order::Passthrough {
@@ -178,12 +190,11 @@ impl Room {
     }
 
     /// The place that a repeated join has already: also after entering, so that a lost answer costs
-    /// nobody anything. `None` when it was left or expired: joining again is a new place then.
+    /// nobody anything; a visit as a poll is. `None` when it was left or expired: joining again is a
+    /// new place then.
     fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId, key: u64) -> Option<Joined> {
-        let mut found = Found::of(Arc::clone(event), &id, None, now)?;
-        if matches!(found.state, State::Left | State::Expired) {
-            return None;
-        }
+        let found = Found::of(Arc::clone(event), &id, None, now)?;
+        let mut found = self.visited(now, found).ok()?;
         found.told = self.recent.told(key);
         let standing = self.standing(now, &found);
         let told = found
@@ -200,6 +211,16 @@ impl Room {
         })
     }
 
+    /// Whether a place with so many before it is so far from its turn that the other nodes need not
+    /// hear at once what becomes of it.
+    pub(super) fn is_far(&self, now: Micros, policy: &Policy, before: u64) -> bool {
+        let soon = f64::from(policy.burst) + policy.rate * FAR.as_secs_f64();
+        let opens_late = policy.opens.is_some_and(|opens| opens > now.after(FAR));
+        let waits = policy.order != Order::Passthrough
+            && (policy.paused || opens_late || before as f64 > soon);
+        waits && !self.is_alone()
+    }
+
     /// A turn in the join's own answer, when nobody waits and one was put aside for that.
     fn instant_turn(
         &self,
@@ -210,7 +231,7 @@ impl Room {
         id: TicketId,
     ) -> Option<Turn> {
         let until = now.after(policy.ready_ttl);
-        if policy.order == Order::Passthrough {
+        if policy.order == Order::Passthrough && !self.serves_empty() {
             return Some(Turn { id, until });
         }
         let gate = &mut side.gate;
@@ -251,6 +272,22 @@ impl Room {
         self.journal.append(now, &event.id, Record { kind, id, at })
     }
 
+    /// Appends a record that waits for company: nobody is in a hurry to hear of it.
+    pub(super) fn record_patiently(
+        &self,
+        now: Micros,
+        event: &Event,
+        kind: Kind,
+        id: TicketId,
+        at: Micros,
+    ) -> (u16, u64) {
+        let record = Record { kind, id, at };
+        if self.is_alone() {
+            return self.journal.append(now, &event.id, record);
+        }
+        self.journal.append_patient(now, &event.id, record)
+    }
+
     /// What a join's answer tells of the place, for the token to hold us to; nothing before a draw.
     fn told(
         &self,
@@ -258,6 +295,10 @@ impl Room {
         now: Micros,
         standing: &super::answer::Standing,
     ) -> Option<u32> {
+        if self.serves_empty() {
+            // Those ahead are in the store: what is told here must not bind later.
+            return None;
+        }
         if self.is_alone() {
             // Nothing is on its way from anywhere, and a replay is the same token to the letter.
             return None;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Event, Tally};
-use super::line::{LineWriter, Reason, State};
+use super::line::{LineWriter, Reason, State, View};
 use super::side::Side;
 use super::{Room, join};
 use crate::model::token::{self, Claims};
@@ -33,7 +33,8 @@ impl Room {
         let mut writer = event.line.write();
         let mut side = event.side.lock();
         let known = event.line.find(&claims.id);
-        if known.as_ref().is_some_and(|view| view.state.is_gone()) {
+        let is_over = |view: &View| view.state.is_gone() && claims.arrival <= view.time;
+        if known.as_ref().is_some_and(is_over) {
             return;
         }
         let key = TicketKey {
@@ -46,28 +47,30 @@ impl Room {
     /// Marks the ticket as leaving; a poll within the grace undoes it. Answers the grace.
     pub fn leave_softly(&self, now: Micros, token: &str) -> Duration {
         let mut buffer = token::buffer();
-        let known = self
-            .ticket_keys
-            .verify(token, &mut buffer)
-            .and_then(|claims| {
-                let event = self.event(claims.event)?;
-                event
-                    .line
-                    .find(&claims.id)
-                    .filter(|view| !view.state.is_gone())?;
-                Some((event, claims.id))
-            });
+        let known = self.claims(token, &mut buffer).and_then(|claims| {
+            let event = self.event(claims.event)?;
+            event
+                .line
+                .find(&claims.id)
+                .filter(|view| !view.state.is_gone())?;
+            Some((event, claims.id))
+        });
         let Some((event, id)) = known else {
             return self.settings.load().defaults.leave_grace;
         };
         let grace = event.policy.load().leave_grace;
         let mut writer = event.line.write();
+        let far = self.waits_far(now, &event, event.line.find(&id));
         if writer.set_leaving(&id, true) {
             let until = now.after(grace);
             let mut side = event.side.lock();
             let said = self.clock.tick(now);
             side.leaving.start(id, said, until);
-            self.record(now, &event, Kind::Leaving, id, said);
+            if far {
+                self.record_patiently(now, &event, Kind::Leaving, id, said);
+            } else {
+                self.record(now, &event, Kind::Leaving, id, said);
+            }
             let due = side.gate.due;
             drop(side);
             if due > until {
@@ -103,11 +106,21 @@ impl Room {
         key: &TicketKey,
         why: Gone,
     ) {
-        // A removal is later than the arrival it removes, whatever the clocks say.
-        let at = self.clock.tick(now).max(key.arrival);
+        // A removal is later than the arrival it removes, whatever the clocks say; that of who entered
+        // is later than any join of the same moment through another node.
+        let mut at = self.clock.tick(now).max(key.arrival);
+        if why == Gone::Entered && !self.is_alone() {
+            at = at.after(self.identity.skew_max);
+        }
         let before = event.line.find(&key.id);
+        // Of who entered the gate has told already.
+        let patient = why == Gone::Entered || self.waits_far(now, event, before);
         writer.remove(&key.id, at, reason(why));
-        self.record(now, event, why.kind(), key.id, at);
+        if patient {
+            self.record_patiently(now, event, why.kind(), key.id, at);
+        } else {
+            self.record(now, event, why.kind(), key.id, at);
+        }
         self.uncovered(now, event, before.map(|view| view.time), &key.id);
         side.forget(&key.id);
         if why == Gone::Entered {
@@ -120,6 +133,14 @@ impl Room {
         if before.is_some_and(|view| matches!(view.state, State::Called { .. })) {
             side.gate.given_back.push(key.id);
         }
+    }
+
+    /// Whether a ticket waits far from its turn.
+    fn waits_far(&self, now: Micros, event: &Event, view: Option<View>) -> bool {
+        let place = view
+            .filter(|view| view.state == State::Waiting)
+            .and_then(|view| event.line.place(&view));
+        place.is_some_and(|place| self.is_far(now, &event.policy.load(), place))
     }
 
     /// Removes a ticket that nobody polled for in time.

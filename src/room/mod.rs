@@ -15,12 +15,14 @@ mod event;
 mod events;
 mod join;
 mod leave;
+mod legacy;
 mod operate;
 mod peers;
 mod polling;
 mod posted;
 mod recent;
 mod restore;
+mod rulings;
 mod settle;
 mod side;
 mod status;
@@ -89,9 +91,12 @@ pub struct Room {
     schedule: tick::Schedule,
     promises: operate::Promises,
     peers: peers::Peers,
+    rulings: rulings::Known,
     /// Tokens that were not signed here.
     forged: AtomicU64,
     loaded: AtomicBool,
+    /// Serves although nothing is loaded.
+    empty: AtomicBool,
     /// The store has been away for longer than `stale_after`.
     degraded: AtomicBool,
     /// When the store was last said to have lost what it had acknowledged.
@@ -121,8 +126,10 @@ impl Room {
             schedule: tick::Schedule::default(),
             promises: operate::Promises::default(),
             peers: peers::Peers::new(now, identity.fleet),
+            rulings: rulings::Known::new(now),
             forged: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
+            empty: AtomicBool::new(false),
             degraded: AtomicBool::new(false),
             doubted: AtomicU64::new(0),
         };
@@ -138,6 +145,26 @@ impl Room {
     /// Says whether everything that the store held is here.
     pub fn set_loaded(&self, loaded: bool) {
         self.loaded.store(loaded, Ordering::Release);
+        if loaded {
+            self.empty.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether visitors are answered.
+    pub fn is_serving(&self) -> bool {
+        self.is_loaded() || self.serves_empty()
+    }
+
+    /// Whether visitors are answered although what the store holds is not here: by what they bring
+    /// along. Nobody is called then, places are not held to, and what is not known may be so.
+    pub(super) fn serves_empty(&self) -> bool {
+        self.empty.load(Ordering::Acquire)
+    }
+
+    /// Answers visitors before anything is loaded, until it is.
+    pub fn serve_empty(&self) {
+        self.set_degraded(true);
+        self.empty.store(true, Ordering::Release);
     }
 
     /// Says whether the store has been away for too long: answers say so, and nobody expires, since

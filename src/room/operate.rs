@@ -35,13 +35,6 @@ impl Room {
         self.event(event.as_str())?.side.lock().patch.clone()
     }
 
-    /// All overrides set at run time.
-    pub fn patches(&self) -> Vec<(EventId, PolicyPatch)> {
-        let events = self.events.all();
-        let patch = |event: &Arc<Event>| Some((event.id.clone(), event.side.lock().patch.clone()?));
-        events.iter().filter_map(patch).collect()
-    }
-
     /// What an event's policy would be with an override.
     ///
     /// # Errors
@@ -102,22 +95,6 @@ impl Room {
             event.publish_forecast(now, &side);
         }
         self.schedule.at(now, event);
-    }
-
-    /// Forgets an event with all its tickets; their tokens are void from now on. Answers how many
-    /// tickets there were.
-    pub fn forget(&self, now: Micros, event: &EventId) -> u64 {
-        let Some(found) = self.event(event.as_str()) else {
-            return 0;
-        };
-        let tickets = {
-            let _writer = found.line.write();
-            found.side.lock().retired = true;
-            found.line.len()
-        };
-        self.events.remove(event, Some(self.clock.tick(now)));
-        self.create_configured(now);
-        tickets
     }
 
     /// How waits came out against what was promised.

@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use zerocopy::FromZeros;
+
 const SLOTS: usize = 1 << 17;
 
 /// The window.
@@ -18,7 +20,9 @@ pub struct RecentKeys {
 impl RecentKeys {
     /// An empty window.
     pub fn new() -> Self {
-        let slots = || (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
+        // Pages that no key has come to take no memory. As with `Vec`, no memory means no process.
+        let slots =
+            || <[AtomicU64]>::new_box_zeroed_with_elems(SLOTS).expect("the allocator has memory");
         Self {
             slots: slots(),
             told: slots(),

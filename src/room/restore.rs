@@ -14,7 +14,17 @@ const DUMPED_AT_ONCE: u32 = 4_096;
 
 impl Room {
     /// Puts a chunk of live tickets of one event in line. Fast when sorted by arrival, right anyway.
+    /// What arrived before the event was forgotten is passed over.
     pub fn restore_live(&self, now: Micros, event: &EventId, tickets: &[TicketKey]) {
+        let mut kept = Vec::new();
+        let mut tickets = tickets;
+        if let Some(until) = self.events.forgotten(event) {
+            kept.extend(tickets.iter().filter(|key| key.arrival > until));
+            tickets = &kept;
+        }
+        if tickets.is_empty() {
+            return;
+        }
         let Ok(event) = self.event_or_make(now, event, true) else {
             return;
         };
@@ -22,6 +32,8 @@ impl Room {
             self.clock.observe(newest, now, self.identity.skew_max);
         }
         event.line.write().join_many(tickets, now);
+        self.events
+            .note_moved(&event, tickets.iter().map(|key| key.id));
         self.schedule.at(now, &event);
     }
 
@@ -32,9 +44,19 @@ impl Room {
         event: &EventId,
         removed: &[(TicketId, Micros, Gone)],
     ) {
+        let forgotten = self.events.forgotten(event).unwrap_or_default();
+        let mut removed = removed
+            .iter()
+            .filter(|(_, at, _)| *at > forgotten)
+            .peekable();
+        if removed.peek().is_none() {
+            return;
+        }
         let Ok(event) = self.event_or_make(now, event, true) else {
             return;
         };
+        self.events
+            .note_moved(&event, removed.clone().map(|(id, ..)| *id));
         let mut writer = event.line.write();
         for (id, at, why) in removed {
             self.clock.observe(*at, now, self.identity.skew_max);
@@ -47,6 +69,11 @@ impl Room {
     /// Takes over a gate: open turns are open here too, who missed one may come back,
     /// and who entered has entered.
     pub fn restore_gate(&self, now: Micros, gate: &GateView) {
+        // Who entered has a ticket; of an event that was forgotten and has none it is an old gate.
+        let unknown = self.event(gate.event.as_str()).is_none();
+        if unknown && self.events.forgotten(&gate.event).is_some() {
+            return;
+        }
         let Ok(event) = self.event_or_make(now, &gate.event, true) else {
             return;
         };
@@ -99,14 +126,15 @@ impl Room {
     /// `take` is called once an event, without any lock held.
     pub fn dump(&self, partition: u16, mut take: impl FnMut(&EventId, Vec<Record>)) {
         for event in self.events.all() {
-            let records = self.dump_event(&event, partition);
+            let records = self.dump_event(&event, Some(partition));
             if !records.is_empty() {
                 take(&event.id, records);
             }
         }
     }
 
-    fn dump_event(&self, event: &Arc<Event>, partition: u16) -> Vec<Record> {
+    /// The records that make an event's line, of one partition or of all.
+    pub(super) fn dump_event(&self, event: &Arc<Event>, partition: Option<u16>) -> Vec<Record> {
         let mut records = Vec::new();
         let mut entries = Vec::new();
         let mut next = Some(0);
@@ -117,7 +145,8 @@ impl Room {
                 .write()
                 .entries(from, DUMPED_AT_ONCE, &mut entries);
             for entry in entries.drain(..) {
-                if entry.id.partition(self.journal.partitions()) != partition {
+                let of = entry.id.partition(self.journal.partitions());
+                if partition.is_some_and(|partition| of != partition) {
                     continue;
                 }
                 let record = |kind, at| Record {

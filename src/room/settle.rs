@@ -8,10 +8,8 @@ use super::enter::gate_policy;
 use super::line::State;
 use super::tick::Asking;
 use crate::model::Micros;
-use crate::model::gate::{SettleRequest, Turn};
+use crate::model::gate::{LOST_AT_MOST, SettleRequest, Turn};
 
-/// A store that fell back lost less than this.
-const LOST_AT_MOST: Duration = Duration::from_secs(120);
 /// Entries looked at while the line's writer is held, and tickets of one request at most.
 const AT_ONCE: u32 = 4_096;
 
@@ -19,10 +17,7 @@ impl Room {
     /// The store may have lost what it acknowledged lately: every gate is told, with its next
     /// question, what this node knows.
     pub fn doubt_gates(&self, now: Micros) {
-        self.doubt_since(
-            now,
-            Micros(now.0.saturating_sub(crate::model::micros(LOST_AT_MOST))),
-        );
+        self.doubt_since(now, Micros(now.0.saturating_sub(LOST_AT_MOST)));
     }
 
     /// The store lost everything.
@@ -33,7 +28,9 @@ impl Room {
     /// Whether the store may have lost a ticket of this arrival since it was last told of it.
     pub(super) fn may_be_lost(&self, arrival: Micros, told: Micros) -> bool {
         let doubted = Micros(self.doubted.load(Ordering::Relaxed));
-        told <= doubted && arrival <= doubted && doubted <= arrival.after(LOST_AT_MOST)
+        told <= doubted
+            && arrival <= doubted
+            && doubted <= arrival.after(Duration::from_micros(LOST_AT_MOST))
     }
 
     fn doubt_since(&self, now: Micros, since: Micros) {
@@ -52,7 +49,7 @@ impl Room {
         let since = if version <= 1 {
             Micros(0)
         } else {
-            Micros(now.0.saturating_sub(crate::model::micros(LOST_AT_MOST)))
+            Micros(now.0.saturating_sub(LOST_AT_MOST))
         };
         gate.doubted = Some(since);
     }
@@ -60,7 +57,7 @@ impl Room {
     /// What to tell the gate before it is asked; nothing, mostly. Looks through the whole line when
     /// there is something, a piece at a time.
     pub fn settlement(&self, now: Micros, asking: &Asking) -> Vec<SettleRequest> {
-        let Some(since) = asking.doubted else {
+        let Some(since) = asking.doubted.filter(|_| !mutant!(NotSettled)) else {
             return Vec::new();
         };
         let event = &asking.event;

@@ -208,30 +208,35 @@ impl Leaving {
     }
 }
 
-/// Joins of this and the last tenth of a second, and how many others may be on their way meanwhile.
+/// Joins of this and the last tenths of a second, and how many others may be on their way meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct RecentJoins {
     tenth: u64,
-    current: u32,
-    last: u32,
+    /// Of this tenth, the last, and the one before.
+    counts: [u32; 3],
 }
 
 impl RecentJoins {
     /// Notes a join.
     pub fn note(&mut self, now: Micros) {
         let tenth = now.0 / 100_000;
-        if tenth != self.tenth {
-            let follows = tenth == self.tenth + 1;
-            self.last = if follows { self.current } else { 0 };
-            (self.tenth, self.current) = (tenth, 0);
+        let [current, last, _] = self.counts;
+        match tenth.wrapping_sub(self.tenth) {
+            0 => {}
+            1 => self.counts = [0, current, last],
+            2 => self.counts = [0, 0, current],
+            _ => self.counts = [0; 3],
         }
-        self.current = self.current.saturating_add(1);
+        self.tenth = tenth;
+        self.counts[0] = self.counts[0].saturating_add(1);
     }
 
     /// How many tickets may have joined on the `peers` other nodes before the one just noted without
     /// having been heard of: a balancer sends them about as many as us, and half as many again is
-    /// put on top.
-    pub fn unheard(&self, peers: u16) -> u64 {
-        (u64::from(self.current) + u64::from(self.last)) * u64::from(peers) * 3 / 2
+    /// put on top. Those who are far from their turn are told of later.
+    pub fn unheard(&self, peers: u16, far: bool) -> u64 {
+        let tenths = if far { &self.counts } else { &self.counts[..2] };
+        let joins: u64 = tenths.iter().copied().map(u64::from).sum();
+        joins * u64::from(peers) * 3 / 2
     }
 }

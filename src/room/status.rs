@@ -10,11 +10,16 @@ use super::line::State;
 use super::{Room, polling};
 use crate::model::gate::Turn;
 use crate::model::token::{self, Claims};
-use crate::model::{EventId, Gone, Kind, Micros, Order, TicketId, TicketKey};
+use crate::model::{EventId, Gone, Kind, LegacyToken, Micros, NodeId, Order};
+use crate::model::{TicketId, TicketKey};
 
 /// A visitor who asks again this soon gets the same bytes again. Less than any interval that
 /// visitors are told.
 const REPEATED_WITHIN: Duration = Duration::from_millis(300);
+
+/// How long a join takes from its node's memory into the feed, mostly; what comes later stands before
+/// nobody whose place was told lower.
+const FLUSHED_WITHIN: Duration = Duration::from_millis(100);
 
 /// A ticket that a token showed, as it was at that moment.
 #[derive(Debug, Clone)]
@@ -92,14 +97,23 @@ impl Room {
         let claims = self
             .believe(token, &mut buffer)
             .ok_or(TokenRefusal::NotFound)?;
+        if mutant!(StatusNeedsStore) && !self.is_fresh(now) {
+            return Err(TokenRefusal::NotFound);
+        }
         let found = match self.event(claims.event) {
             Some(event) => Found::of(event, &claims.id, self.slot_of(&claims), now),
             None => None,
         };
+        // The token may know of a join that this node does not, lost in a crash: one before the join
+        // that is known here (it was asked for again, and the earliest counts), or one after the
+        // removal that is known here. Who entered does not join again.
+        let says_news = |found: &Found| match found.state {
+            State::Entered => false,
+            state if state.is_gone() => claims.arrival > found.time,
+            _ => claims.arrival < found.time,
+        };
         let mut found = match found {
-            // The token may know of an earlier arrival than this node: that of a join that was lost
-            // in a crash and asked for again. The earliest counts.
-            Some(found) if found.state.is_gone() || found.time <= claims.arrival => found,
+            Some(found) if !says_news(&found) => found,
             _ => self.put_back(now, &claims)?,
         };
         found.told = claims.told;
@@ -109,6 +123,14 @@ impl Room {
                 found = self.adopt(now, found, &claims);
             }
         }
+        self.visited(now, found)
+    }
+
+    /// What a visit makes of a ticket that was just looked up. No lock, unless it changes something.
+    ///
+    /// # Errors
+    /// The place is gone.
+    pub(super) fn visited(&self, now: Micros, found: Found) -> Result<Found, TokenRefusal> {
         match found.state {
             State::Waiting | State::Returned
                 if !found.leaving && !found.event.posted.lets_all() =>
@@ -129,13 +151,26 @@ impl Room {
         ours.then_some(claims.slot)
     }
 
-    /// What a token says, if it was signed here; counts it if not.
+    /// What a token says, if it was signed here; or what is known of a legacy one.
+    pub(super) fn claims<'a>(
+        &self,
+        token: &str,
+        buffer: &'a mut token::TokenBuffer,
+    ) -> Option<Claims<'a>> {
+        if token.len() == LegacyToken::CHARS {
+            self.legacy_claims(token, buffer)
+        } else {
+            self.ticket_keys.verify(token, buffer)
+        }
+    }
+
+    /// What a token says, if it is one of ours; counts it if not.
     pub(super) fn believe<'a>(
         &self,
         token: &str,
         buffer: &'a mut token::TokenBuffer,
     ) -> Option<Claims<'a>> {
-        let claims = self.ticket_keys.verify(token, buffer);
+        let claims = self.claims(token, buffer);
         if claims.is_none() {
             self.forged.fetch_add(1, Ordering::Relaxed);
         }
@@ -189,7 +224,11 @@ impl Room {
             _ => {
                 standing.position = self.shown(now, found);
                 standing.eta = event.forecast.at(standing.position);
-                standing.reason = event.reason();
+                standing.reason = if self.serves_empty() {
+                    Some(super::answer::WaitReason::Calculating)
+                } else {
+                    event.reason()
+                };
                 standing.poll_after = polls.after(standing.eta.likely);
             }
         }
@@ -198,16 +237,25 @@ impl Room {
 
     /// The place to tell: never behind the one told at the join (I5). Who joined on other nodes
     /// before this ticket may still have been on the feed then, and until it must have come, all
-    /// nodes tell what was told.
+    /// nodes tell what was told; so does one that does not know who is ahead.
     fn shown(&self, now: Micros, found: &Found) -> u64 {
         let rank = found.place.unwrap_or(1).max(1);
-        let Some(told) = found.told.filter(|told| *told > 0).map(u64::from) else {
+        let told = found
+            .told
+            .filter(|told| *told > 0 && !mutant!(ToldForgotten));
+        let Some(told) = told.map(u64::from) else {
             return rank;
         };
-        let on_its_way = !self.is_alone()
-            && found.state == State::Waiting
-            && now.since(found.time) < self.identity.lag_max;
-        if on_its_way { told } else { rank.min(told) }
+        let heard_all = || {
+            let lag = self.feed_lag(now) + FLUSHED_WITHIN;
+            now.since(found.time) >= lag.max(self.identity.lag_max)
+        };
+        let on_its_way = !self.is_alone() && found.state == State::Waiting && !heard_all();
+        if on_its_way || self.serves_empty() {
+            told
+        } else {
+            rank.min(told)
+        }
     }
 
     /// Tells the fleet that the ticket was polled for, when it last heard so long ago that other
@@ -215,10 +263,11 @@ impl Room {
     fn publish_sighting(&self, now: Micros, found: &Found) {
         let every = found.event.policy.load().heartbeat_ttl / 3;
         if !found.state.is_gone()
+            && !mutant!(SightingsKept)
             && now.since(found.published) >= every
             && found.event.line.claim_sighting(&found.id, now, every)
         {
-            let record = |kind, at| self.record(now, &found.event, kind, found.id, at);
+            let record = |kind, at| self.record_patiently(now, &found.event, kind, found.id, at);
             // The node that wrote the join may have died before it could write it again.
             if self.may_be_lost(found.time, found.published) {
                 record(Kind::Joined, found.time);
@@ -259,7 +308,8 @@ impl Room {
     /// A valid token that nobody knows and nobody removed: the visitor's proof is all that is left
     /// of the place, and it is enough (I1).
     fn put_back(&self, now: Micros, claims: &Claims<'_>) -> Result<Found, TokenRefusal> {
-        if self.is_void(claims) {
+        // A legacy token proves nothing: what memory does not hold is not there.
+        if claims.node == NodeId::OUTSIDE || self.is_void(claims) {
             return Err(TokenRefusal::NotFound);
         }
         let name = EventId::new(claims.event).map_err(|_| TokenRefusal::NotFound)?;
@@ -330,7 +380,7 @@ impl Room {
             match view.state {
                 _ if view.state.is_gone() => {}
                 State::Called { until } if until > now => {}
-                _ if policy.order == Order::Passthrough && !policy.paused => {
+                _ if event.posted.lets_all() && !self.serves_empty() => {
                     writer.call(&found.id, now.after(policy.ready_ttl));
                 }
                 State::Called { until } | State::Missed { until } => {

@@ -161,7 +161,7 @@ impl Room {
             side.retired = true;
             drop(side);
             drop(writer);
-            self.events.remove(&event.id, None);
+            drop(self.events.remove(&event.id, None));
             return None;
         }
         side.gate.due = now.after(period);
@@ -204,7 +204,8 @@ impl Room {
             match due.lapse {
                 // One node is enough; this one's turn comes if that one is away.
                 Lapse::Silent { .. } | Lapse::Grace
-                    if !self.is_home(now, home::ticket_key(&due.id)) => {}
+                    if !self.is_home(now, home::ticket_key(&due.id))
+                        && !is_overdue(now, heartbeat, due.lapse, view.state) => {}
                 Lapse::Grace if was_back(event, policy, &view.state, &due.id) => {
                     writer.give_back(&due.id);
                     self.record(now, event, Kind::Returned, due.id, self.clock.tick(now));
@@ -221,6 +222,16 @@ impl Room {
             }
         }
         swept.more
+    }
+}
+
+/// Whether so long a time is over that the ticket's home cannot know of the ticket: what a store lost
+/// may be known to one node alone.
+fn is_overdue(now: Micros, heartbeat: Duration, lapse: Lapse, state: State) -> bool {
+    match (lapse, state) {
+        (Lapse::Silent { last_seen }, _) => now.since(last_seen) > 2 * heartbeat,
+        (_, State::Missed { until }) => now.since(until) > heartbeat,
+        _ => false,
     }
 }
 

@@ -18,6 +18,8 @@ use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId,
 
 /// An unanswered gate is asked again after this.
 const PERIOD_RETRY: Duration = Duration::from_millis(250);
+/// So far ahead are numbers tried that an earlier life of this node may not have used.
+const SERIAL_LEAP: u64 = 60_000_000;
 /// The most candidates of one request.
 const CANDIDATES_MAX: usize = 4_096;
 /// How long turns put aside for visitors to come are good for.
@@ -81,6 +83,9 @@ impl Room {
             let most = affordable.min(CANDIDATES_MAX);
             writer.front(most, false, &mut candidates);
             self.keep_settled(now, &mut candidates);
+            if mutant!(LastFirst) {
+                candidates.reverse();
+            }
         }
         let nobody = event.line.waiting() == 0 && fresh;
         let expected = side.configured || now.since(side.joined_at) < LEASE_AFTER_JOIN;
@@ -214,8 +219,14 @@ impl Room {
             let measured = side.measured.get_or_insert_with(|| Measured::new(since));
             measured.note(now, called, departures, true);
         }
+        // Refused although nothing has changed: an earlier life of this node, with a clock that was
+        // ahead, asked under later numbers.
+        let late = answer.stale && answer.version == request.version;
+        if late {
+            side.gate.serial = side.gate.serial.saturating_add(SERIAL_LEAP);
+        }
         // A stale view was refused: ask again at once with what is known now.
-        if answer.stale && event.line.waiting() > 0 && self.is_home(now, event.home_key) {
+        if answer.stale && !late && event.line.waiting() > 0 && self.is_home(now, event.home_key) {
             side.gate.due = now;
             drop(side);
             drop(writer);
@@ -300,7 +311,7 @@ impl Room {
     /// one that does not wait.
     pub fn rank(&self, token: &str) -> Option<u64> {
         let mut buffer = crate::model::token::buffer();
-        let claims = self.ticket_keys.verify(token, &mut buffer)?;
+        let claims = self.claims(token, &mut buffer)?;
         let event = self.event(claims.event)?;
         event.line.place(&event.line.find(&claims.id)?)
     }

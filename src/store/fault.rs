@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, EventId, TicketId};
+use crate::model::{Batch, Beat, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
 
 use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
 
@@ -23,9 +23,11 @@ pub enum Call {
     Enter,
     Settle,
     Complete,
-    Policies,
-    SetPolicy,
-    Forget,
+    Rulings,
+    Rule,
+    RestoreRulings,
+    Erase,
+    Beat,
     Close,
 }
 
@@ -184,6 +186,10 @@ impl<S: Store> Store for Faulty<S> {
         self.store.generation()
     }
 
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
     fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk> {
         self.run(Call::Load, move |store| store.load(partition, from, limit))
     }
@@ -208,16 +214,26 @@ impl<S: Store> Store for Faulty<S> {
         self.run(Call::Complete, move |store| store.complete(event, id))
     }
 
-    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>> {
-        self.run(Call::Policies, |store| store.policies())
+    fn rulings(&self, known: u64) -> Answer<'_, Option<Rulings>> {
+        self.run(Call::Rulings, move |store| store.rulings(known))
     }
 
-    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()> {
-        self.run(Call::SetPolicy, move |store| store.set_policy(event, patch))
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Answer<'_, Ruled> {
+        self.run(Call::Rule, move |store| store.rule(event, change, at))
     }
 
-    fn forget(&self, event: EventId) -> Answer<'_, ()> {
-        self.run(Call::Forget, move |store| store.forget(event))
+    fn restore_rulings(&self, rulings: Vec<(EventId, Ruling)>) -> Answer<'_, ()> {
+        self.run(Call::RestoreRulings, move |store| {
+            store.restore_rulings(rulings)
+        })
+    }
+
+    fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()> {
+        self.run(Call::Erase, move |store| store.erase(event, until))
+    }
+
+    fn beat(&self, beat: Beat) -> Answer<'_, Vec<Beat>> {
+        self.run(Call::Beat, |store| store.beat(beat))
     }
 
     fn close(&self) -> Answer<'_, ()> {

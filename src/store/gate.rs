@@ -144,16 +144,16 @@ impl Gate {
         changes: &mut Vec<Change>,
     ) -> Advanced {
         let policy = &request.policy;
-        if self.bucket.filled_at == Micros(0) && request.version > 0 {
-            // What the caller knows was lost here: nothing is saved up.
-            self.bucket.filled_at = now.max(Micros(1));
-            self.bucket.rate = policy.rate;
-        }
-        self.refill(now, policy);
         let mut answer = Advanced {
             now,
             ..Advanced::default()
         };
+        if self.bucket.filled_at == Micros(0) && request.version > 0 {
+            // What the caller knows was lost here: it is to be told first, see `settle`.
+            answer.stale = true;
+            return answer;
+        }
+        self.refill(now, policy);
         self.dispose(now, policy, &mut answer.missed, changes);
         let late = !self.lease_of(request.node, request.serial, now);
         // One that is late may speak of a turn that was given anew since.
@@ -199,17 +199,19 @@ impl Gate {
         changes: &mut Vec<Change>,
     ) -> Entry {
         let id = request.id;
-        if let Some((pass, until)) = self.passes.get(&id).filter(|(_, until)| *until > now) {
+        if let Some((pass, until)) = self.passes.get(&id).filter(|(_, until)| *until > now)
+            && !mutant!(EnterTwice)
+        {
             return Entry::Again {
                 pass: pass.clone(),
                 until: *until,
                 now,
             };
         }
-        if self.entered.by_id.contains_key(&id) {
+        if self.entered.by_id.contains_key(&id) && !mutant!(EnterTwice) {
             return Entry::Over;
         }
-        if request.known {
+        if request.known && !mutant!(EnterTwice) {
             // Forgotten with a write that was lost.
             self.called.remove(&id);
             for change in [Change::Called(id, None), Change::Entered(id, Some(now))] {
@@ -230,7 +232,7 @@ impl Gate {
                 self.called.remove(&id);
                 changes.push(Change::Called(id, None));
             }
-            None if request.free => {}
+            None if request.free || mutant!(EnterTwice) => {}
             None => return Entry::NotCalled,
         }
         self.forgive(&id, changes);
@@ -315,6 +317,7 @@ impl Gate {
         changes: &mut Vec<Change>,
     ) {
         while missed.len() < LAPSES_MAX
+            && !mutant!(NoShowKept)
             && let Some(id) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
         {
             changes.push(Change::Called(id, None));
@@ -322,6 +325,9 @@ impl Gate {
             missed.push(id);
         }
         self.refund(missed.len() as u32, policy);
+        if mutant!(RefundTwice) {
+            self.refund(missed.len() as u32, policy);
+        }
         for _ in 0..LAPSES_MAX {
             let Some(id) = self.missed.pop(now.0) else {
                 break;
@@ -366,7 +372,7 @@ impl Gate {
                 answer.entered.push(*id);
             } else if let Some(&until) = self.called.by_id.get(id) {
                 answer.called.push(Turn { id: *id, until });
-            } else if self.affordable(&request.policy) > 0 {
+            } else if self.affordable(&request.policy) > 0 || mutant!(TurnForFree) {
                 self.bucket.level -= TURN;
                 self.called.insert(*id, until);
                 changes.push(Change::Called(*id, Some(until)));
@@ -389,9 +395,12 @@ impl Gate {
         if policy.max_active == 0 {
             return paid;
         }
-        let taken = self
-            .active
-            .len()
+        let active = if mutant!(CapForgotten) {
+            0
+        } else {
+            self.active.len()
+        };
+        let taken = active
             .saturating_add(self.called.len())
             .saturating_add(self.leased());
         paid.min(policy.max_active.saturating_sub(taken))
@@ -464,8 +473,11 @@ impl Gate {
         if lapsed(turn.until, now) {
             return false;
         }
-        // Time pays before it is spent, or what it would pay beyond the burst came on top.
-        self.refill(now, policy);
+        // Time pays before it is spent, or what it would pay beyond the burst came on top. A bucket
+        // that was never filled, or is lost, is not filled by this.
+        if self.bucket.filled_at > Micros(0) {
+            self.refill(now, policy);
+        }
         match self.lease(node) {
             Some(lease) if lease.held > 0 => lease.held -= 1,
             _ => self.bucket.level -= TURN,
@@ -488,7 +500,9 @@ impl Gate {
         }
         self.refund(held - kept, &request.policy);
         let more = (request.lease_wanted - kept).min(self.affordable(&request.policy));
-        self.bucket.level -= i64::from(more) * TURN;
+        if !mutant!(LeaseForFree) {
+            self.bucket.level -= i64::from(more) * TURN;
+        }
         if let Some(lease) = self.lease(request.node) {
             lease.held = kept + more;
         }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, EventId, Micros, TicketId, micros};
+use crate::model::{
+    Batch, Beat, Change, EventId, Micros, NodeId, Ruled, Ruling, Rulings, TicketId, micros,
+};
 
 use super::feed::Ring;
 use super::gate::Gate;
@@ -51,7 +53,10 @@ struct State {
     meta: Option<Meta>,
     partitions: BTreeMap<u16, Partition>,
     gates: BTreeMap<EventId, Gate>,
-    policies: BTreeMap<EventId, String>,
+    rulings: Rulings,
+    nodes: BTreeMap<NodeId, Beat>,
+    /// Until when events were erased last.
+    erased: BTreeMap<EventId, Micros>,
 }
 
 struct Partition {
@@ -243,30 +248,47 @@ impl Store for Memory {
         ready(gate.is_some_and(|gate| gate.complete(&id, &mut Vec::new())))
     }
 
-    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>> {
-        let state = self.state.lock();
-        let policies = state.policies.iter();
-        ready(policies.map(|(e, p)| (e.clone(), p.clone())).collect())
+    fn rulings(&self, known: u64) -> Answer<'_, Option<Rulings>> {
+        let rulings = &self.state.lock().rulings;
+        ready((rulings.revision != known).then(|| rulings.clone()))
     }
 
-    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()> {
-        let mut state = self.state.lock();
-        match patch {
-            Some(patch) => drop(state.policies.insert(event, patch)),
-            None => drop(state.policies.remove(&event)),
-        }
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Answer<'_, Ruled> {
+        let rulings = &mut self.state.lock().rulings;
+        ready(rulings.rule(&event, &change, at, self.settings.keep_removed))
+    }
+
+    fn restore_rulings(&self, rulings: Vec<(EventId, Ruling)>) -> Answer<'_, ()> {
+        self.state.lock().rulings.restore(rulings);
         ready(())
     }
 
-    fn forget(&self, event: EventId) -> Answer<'_, ()> {
+    fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()> {
         let mut state = self.state.lock();
         for partition in state.partitions.values_mut() {
-            partition.tickets.retain(|(e, _), _| *e != event);
-            partition.removed.retain(|(_, e, _)| *e != event);
+            partition.tickets.retain(|(e, _), held| {
+                if *e == event {
+                    held.erase(until);
+                }
+                !held.is_empty()
+            });
+            partition
+                .removed
+                .retain(|(at, e, _)| *e != event || *at > until);
         }
-        state.gates.remove(&event);
-        state.policies.remove(&event);
+        let erased = state.erased.entry(event.clone()).or_default();
+        if *erased < until {
+            *erased = until;
+            state.gates.remove(&event);
+        }
         ready(())
+    }
+
+    fn beat(&self, beat: Beat) -> Answer<'_, Vec<Beat>> {
+        let mut state = self.state.lock();
+        let before = state.nodes.values().cloned().collect();
+        state.nodes.insert(beat.node, beat);
+        ready(before)
     }
 
     fn close(&self) -> Answer<'_, ()> {

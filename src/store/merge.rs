@@ -38,6 +38,12 @@ impl Held {
         self.removed = self.removed.filter(|(at, _)| *at > horizon);
     }
 
+    /// Forgets what happened until this moment.
+    pub fn erase(&mut self, until: Micros) {
+        self.arrival = self.arrival.filter(|arrival| *arrival > until);
+        self.forget_removed(until);
+    }
+
     /// Whether nothing is left to remember.
     pub fn is_empty(&self) -> bool {
         self.arrival.is_none() && self.removed.is_none()

@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, EventId, Gone, Micros, TicketId};
+use crate::model::{Batch, Beat, Change, EventId, Gone, Micros, Ruled, Ruling, Rulings, TicketId};
 
 pub use embedded::Embedded;
 pub use feed::FeedLimits;
@@ -192,19 +192,23 @@ pub trait Store: Send + Sync + 'static {
     /// What was appended after a position, at most `limit` batches. Does not wait.
     fn follow(&self, partition: u16, after: Position, limit: usize) -> Answer<'_, Feed>;
 
-    /// Waits for as long as `patience` until there may be something after a position, and answers
-    /// whether there may be; how it waits costs the store about one command. This one asks at the
-    /// beginning and at the end.
-    fn wait(&self, partition: u16, after: Position, patience: Duration) -> Answer<'_, bool> {
+    /// As [`Store::follow`], but when there is nothing it waits for something as long as `patience`;
+    /// how it waits costs the store about one command. A feed that began anew need not be noticed.
+    /// This one asks at the beginning and at the end.
+    fn wait(
+        &self,
+        partition: u16,
+        after: Position,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, Feed> {
         Box::pin(async move {
-            let new = |feed: &Feed| feed.trimmed || !feed.batches.is_empty();
-            if new(&self.follow(partition, after, 1).await?) {
-                return Ok(true);
+            let feed = self.follow(partition, after, limit).await?;
+            if feed.trimmed || !feed.batches.is_empty() {
+                return Ok(feed);
             }
             tokio::time::sleep(patience).await;
-            self.follow(partition, after, 1)
-                .await
-                .map(|feed| new(&feed))
+            self.follow(partition, after, limit).await
         })
     }
 
@@ -212,6 +216,11 @@ pub trait Store: Send + Sync + 'static {
     /// change of topology. Whoever wrote lately writes again then, whoever reads goes back a little.
     fn generation(&self) -> u64 {
         0
+    }
+
+    /// Whether other processes may write to it, so that even a node that is alone follows it.
+    fn is_shared(&self) -> bool {
+        false
     }
 
     /// What a partition holds, in pieces of about `limit` tickets.
@@ -236,14 +245,27 @@ pub trait Store: Send + Sync + 'static {
     /// Frees an active visitor's place. Answers whether it was held.
     fn complete(&self, event: EventId, id: TicketId) -> Answer<'_, bool>;
 
-    /// Policy overrides that were set at run time, as JSON text by event.
-    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>>;
+    /// What operators ruled, unless it is still of the revision `known`. One cheap command when it
+    /// is; a whole reading when not.
+    fn rulings(&self, known: u64) -> Answer<'_, Option<Rulings>>;
 
-    /// Keeps an override, or forgets it.
-    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()>;
+    /// Makes an operator's change, asked for at `at`; see [`Rulings::rule`]. The store decides which
+    /// of two changes is the later.
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Answer<'_, Ruled>;
 
-    /// Forgets an event with all that belongs to it, feeds excepted.
-    fn forget(&self, event: EventId) -> Answer<'_, ()>;
+    /// Merges in rulings that the store may have lost; see [`Rulings::restore`].
+    fn restore_rulings(&self, rulings: Vec<(EventId, Ruling)>) -> Answer<'_, ()>;
+
+    /// Takes out what a forgotten event left: tickets that arrived, and removals that happened, until
+    /// that moment, and its gate, the latter once for each such moment. Feeds excepted.
+    fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()>;
+
+    /// Says that a node lives. Answers what the nodes said before that, itself included; a store for
+    /// one node has nothing to tell.
+    fn beat(&self, beat: Beat) -> Answer<'_, Vec<Beat>> {
+        drop(beat);
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 
     /// Writes down what is still only handed to the operating system, as far as the store's promise
     /// goes, and closes. Called once, last.

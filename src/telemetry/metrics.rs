@@ -94,6 +94,10 @@ metrics! {
         "How far behind the other nodes this node's view is";
     PEER_LAG = "tidegate_peer_lag_seconds", Gauge, "seconds", ["node"],
         "How old the last batch of another node was when it was heard, by node";
+    NODES_LIVE = "tidegate_fleet_nodes_live", Gauge, "nodes", [],
+        "Nodes of the fleet that said lately that they live, this one included";
+    NUMBER_TAKEN = "tidegate_fleet_number_taken", Gauge, "", [],
+        "1 while another live process has this node's number";
     CLOCKS_OFF = "tidegate_clocks_off", Counter, "batches", [],
         "Batches of nodes whose clock is ahead by more than max_clock_skew";
     CLOCK_JUMPS = "tidegate_clock_jumps_refused", Counter, "jumps", [],

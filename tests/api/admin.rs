@@ -25,6 +25,18 @@ async fn operators_calls_do_not_exist_for_visitors() {
 }
 
 #[tokio::test]
+async fn the_nodes_of_the_fleet_are_told_with_those_that_are_missing() {
+    let site = Site::new().await;
+    let nodes = call(site.admin, &Request::get("/api/v1/admin/nodes"))
+        .await
+        .json();
+    assert_eq!((&nodes["node"], &nodes["size"]), (&json!(0), &json!(3)));
+    assert_eq!(nodes["missing"], json!([1, 2]));
+    let live = |n: usize| nodes["nodes"][n]["live"].as_bool();
+    assert_eq!([live(0), live(1)], [Some(true), Some(false)]);
+}
+
+#[tokio::test]
 async fn reading_is_open_on_loopback_and_changing_never_is() {
     let site = Site::new().await;
     for target in ["/metrics", "/api/v1/admin/health", "/api/v1/admin/stats"] {
@@ -48,6 +60,22 @@ async fn reading_is_open_on_loopback_and_changing_never_is() {
     assert_eq!(site.operate(change).await.status, 200);
 }
 
+/// The override that the store keeps of the first event.
+fn kept(site: &Site) -> Option<String> {
+    let rulings = site.desk.rulings.lock();
+    rulings.events.values().next()?.patch.clone()
+}
+
+#[tokio::test]
+async fn an_event_s_name_may_come_escaped() {
+    let site = Site::new().await;
+    site.token("a:b").await;
+    let answer = site
+        .operate(Request::get("/api/v1/admin/events/a%3Ab"))
+        .await;
+    assert_eq!(answer.json()["event_id"], "a:b");
+}
+
 #[tokio::test]
 async fn policies_change_field_by_field_and_go_back() {
     let site = Site::new().await;
@@ -67,16 +95,15 @@ async fn policies_change_field_by_field_and_go_back() {
         both["overrides"],
         json!({"paused": true, "rate": 2.5, "ready_ttl": "1m 30s"})
     );
-    let kept = site.desk.kept.lock().values().next().unwrap().clone();
-    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
-    assert_eq!(kept, both["overrides"], "and it is kept in the store");
+    let stored: serde_json::Value = serde_json::from_str(&kept(&site).unwrap()).unwrap();
+    assert_eq!(stored, both["overrides"], "and it is kept in the store");
     assert_eq!(site.status(&token).await.json()["reason"], "paused");
     let shown = call(site.admin, &Request::get(EVENT)).await.json();
     assert_eq!(shown, both);
     let back = site.operate(Request::new("DELETE", EVENT)).await.json();
     assert_eq!(back["overrides"], json!({}));
     assert_eq!(back["policy"]["paused"], false);
-    assert!(site.desk.kept.lock().is_empty());
+    assert!(kept(&site).is_none());
 }
 
 #[tokio::test]
@@ -106,7 +133,7 @@ async fn a_wrong_policy_names_every_mistake_and_changes_nothing() {
         range.contains("burst = 0") && range.contains("ticket_ttl"),
         "{range}"
     );
-    assert!(site.desk.kept.lock().is_empty());
+    assert!(kept(&site).is_none());
     let shown = call(site.admin, &Request::get(EVENT)).await.json();
     assert_eq!(shown["overrides"], json!({}));
     // An event may be prepared before anybody joins it.

@@ -27,10 +27,11 @@ const WITH_BODIES: [(&str, &str); 6] = [
     ("POST", INTROSPECT),
     ("POST", COMPLETE),
 ];
-const ADMIN_READS: [(&str, &str); 5] = [
+const ADMIN_READS: [(&str, &str); 6] = [
     ("GET", "/metrics"),
     ("GET", "/api/v1/admin/health"),
     ("GET", "/api/v1/admin/stats"),
+    ("GET", "/api/v1/admin/nodes"),
     ("GET", EVENT),
     ("POST", INTROSPECT),
 ];
@@ -118,7 +119,12 @@ async fn good_days(book: &mut Book, site: &Site) {
     }
     let first = Request::post(JOIN, r#"{"event_id": "sale", "user_id": "ann"}"#);
     let joined = book.expect(site, 202, JOIN, first.clone()).await;
-    for path in ["/metrics", "/api/v1/admin/health", "/api/v1/admin/stats"] {
+    for path in [
+        "/metrics",
+        "/api/v1/admin/health",
+        "/api/v1/admin/stats",
+        "/api/v1/admin/nodes",
+    ] {
         book.expect(site, 200, path, Request::get(path)).await;
     }
     let token = joined.json()["waiting_token"].as_str().unwrap().to_owned();

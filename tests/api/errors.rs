@@ -221,3 +221,15 @@ async fn unknown_paths_and_methods_are_named() {
     let health = site.call(Request::new("HEAD", "/healthz")).await;
     assert_eq!((health.status, health.body.len()), (200, 0));
 }
+
+#[tokio::test]
+async fn what_only_the_store_may_know_is_not_called_unknown_before_it_is_here() {
+    let site = Site::new().await;
+    site.room.set_loaded(false);
+    site.room.serve_empty();
+    let target = format!("{STATUS}?token=0f8fad5b-d9cb-469f-a165-70867728950e");
+    let early = site.get(&target).await;
+    refused(&early, 503, "SERVICE_UNAVAILABLE", "being loaded");
+    site.room.set_loaded(true);
+    refused(&site.get(&target).await, 404, "TOKEN_NOT_FOUND", "unknown");
+}

@@ -1,7 +1,7 @@
 //! A node under test: the real room and listeners, gates and time in the test's hands.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use serde_json::Value;
 use tidegate::clock::{Clock, ManualTime};
 use tidegate::http::{self, Build, Drained, Face, ROUTES, Settings, Shared, serve};
 use tidegate::model::gate::{EnterRequest, Entry};
-use tidegate::model::{EventId, Policy, TicketId};
+use tidegate::model::{Beat, Change, EventId, Micros, NodeId, Policy, Ruled, Rulings, TicketId};
 use tidegate::room::answer::Commit;
-use tidegate::room::effects::{Effect, Effects, StoreHealth, Unavailable};
+use tidegate::room::effects::{Effect, Effects, Nodes, StoreHealth, Unavailable};
 use tidegate::room::{self, Room};
 use tidegate::telemetry::metrics::Metrics;
 use tokio::sync::watch;
@@ -68,7 +68,7 @@ pub struct Desk {
     pub house: Mutex<House>,
     pub away: AtomicBool,
     pub durable_asked: AtomicU64,
-    pub kept: Mutex<BTreeMap<EventId, String>>,
+    pub rulings: Mutex<Rulings>,
 }
 
 impl Desk {
@@ -100,17 +100,31 @@ impl Effects for Desk {
         self.answer(|| ())
     }
 
-    fn keep_policy(&self, event: EventId, patch: Option<String>) -> Effect<'_, ()> {
-        self.answer(|| {
-            match patch {
-                Some(patch) => self.kept.lock().insert(event, patch),
-                None => self.kept.lock().remove(&event),
-            };
-        })
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Effect<'_, Ruled> {
+        let keep = Duration::from_secs(3600);
+        self.answer(|| self.rulings.lock().rule(&event, &change, at, keep))
     }
 
-    fn forget(&self, event: EventId) -> Effect<'_, ()> {
-        self.answer(|| drop(self.house.lock().gates.remove(&event)))
+    fn spread(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn nodes(&self) -> Arc<Nodes> {
+        let at = self.house.lock().now;
+        let beat = |node, age| Beat {
+            node: NodeId(node),
+            instance: u64::from(node),
+            version: "0.0.0".to_owned(),
+            listen: format!("192.0.2.{node}:8000"),
+            started: Micros(1),
+            at: Micros(at.0 - age),
+        };
+        Arc::new(Nodes {
+            own: NodeId(0),
+            size: 3,
+            beats: vec![beat(0, 0), beat(2, 16_000_000)],
+            number_taken: false,
+        })
     }
 
     fn health(&self) -> StoreHealth {
@@ -150,7 +164,7 @@ impl Site {
             house: Mutex::new(house),
             away: AtomicBool::new(false),
             durable_asked: AtomicU64::new(0),
-            kept: Mutex::default(),
+            rulings: Mutex::default(),
         });
         let metrics = Arc::new(Metrics::new(ROUTES));
         let build = Build {

@@ -1,10 +1,10 @@
 //! A small HTTP/1.1 load balancer: each request goes to the next node, whoever sends it. A node that
-//! does not answer is passed over, as balancers do.
+//! does not answer is passed over until it says that it is ready, as balancers do.
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,12 +12,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::server::FREE;
+use super::server::{FREE, readiness};
+
+/// The header that tells which node answered.
+pub const NODE: &str = "x-node";
 
 /// A node that takes longer is passed over.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a node that was passed over is asked whether it is ready.
+const ASK_EVERY: Duration = Duration::from_millis(50);
 /// The longest head and body that pass.
 const MESSAGE_MAX: usize = 64 * 1024;
+
+/// The nodes behind it.
+struct Nodes {
+    addresses: Vec<SocketAddr>,
+    /// Those that did not answer.
+    away: Vec<AtomicBool>,
+    turn: AtomicUsize,
+}
 
 /// A running balancer; dropping it closes it.
 pub struct Balancer {
@@ -31,15 +44,20 @@ impl Balancer {
     pub async fn start(nodes: Vec<SocketAddr>) -> Self {
         let listener = TcpListener::bind(FREE).await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let nodes: Arc<[SocketAddr]> = nodes.into();
-        let turn = Arc::new(AtomicUsize::new(0));
+        let nodes = Arc::new(Nodes {
+            away: nodes.iter().map(|_| AtomicBool::new(false)).collect(),
+            addresses: nodes,
+            turn: AtomicUsize::new(0),
+        });
         let accepting = tokio::spawn(async move {
             let mut clients = tokio::task::JoinSet::new();
+            let probed = Arc::clone(&nodes);
+            clients.spawn(async move { probed.probe().await });
             while let Ok((client, _)) = listener.accept().await {
-                let (nodes, turn) = (Arc::clone(&nodes), Arc::clone(&turn));
+                let nodes = Arc::clone(&nodes);
                 clients.spawn(async move {
                     // A client that goes away ends its own task, nothing else.
-                    let _ = pass(client, &nodes, &turn).await;
+                    let _ = pass(client, &nodes).await;
                 });
                 while clients.try_join_next().is_some() {}
             }
@@ -54,28 +72,58 @@ impl Drop for Balancer {
     }
 }
 
+impl Nodes {
+    /// In which order to try them: the next one first, and those away last.
+    fn order(&self) -> Vec<usize> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.addresses.len();
+        let mut order: Vec<_> = (0..count).map(|n| (first + n) % count).collect();
+        order.sort_by_key(|n| self.away[*n].load(Ordering::Relaxed));
+        order
+    }
+
+    async fn probe(&self) {
+        let mut look = tokio::time::interval(ASK_EVERY);
+        loop {
+            look.tick().await;
+            for (node, away) in self.addresses.iter().zip(&self.away) {
+                if away.load(Ordering::Relaxed) && readiness(*node).await == Some(200) {
+                    away.store(false, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
 /// Passes one client's requests on until it closes.
-async fn pass(mut client: TcpStream, nodes: &[SocketAddr], turn: &AtomicUsize) -> Result<()> {
+async fn pass(mut client: TcpStream, nodes: &Nodes) -> Result<()> {
     client.set_nodelay(true)?;
     let mut unread = Vec::new();
-    let mut open: Vec<Option<TcpStream>> = nodes.iter().map(|_| None).collect();
+    let mut open: Vec<Option<TcpStream>> = nodes.addresses.iter().map(|_| None).collect();
     while let Some(request) = message(&mut client, &mut unread).await? {
-        let first = turn.fetch_add(1, Ordering::Relaxed);
         let mut answer = None;
-        for n in 0..nodes.len() {
-            let node = (first + n) % nodes.len();
-            if let Ok(Ok(got)) =
-                timeout(PATIENCE, ask(&mut open[node], nodes[node], &request)).await
-            {
-                answer = Some(got);
+        for node in nodes.order() {
+            let asked = ask(&mut open[node], nodes.addresses[node], &request);
+            if let Ok(Ok(got)) = timeout(PATIENCE, asked).await {
+                answer = Some(named(got, node));
                 break;
             }
             open[node] = None;
+            nodes.away[node].store(true, Ordering::Relaxed);
         }
         let none = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n".to_vec();
         client.write_all(&answer.unwrap_or(none)).await?;
     }
     Ok(())
+}
+
+/// Puts the node's number behind the first line.
+fn named(mut answer: Vec<u8>, node: usize) -> Vec<u8> {
+    if let Some(line) = find(&answer, b"\r\n") {
+        let header = format!("{NODE}: {node}\r\n");
+        answer.splice(line + 2..line + 2, header.into_bytes());
+    }
+    answer
 }
 
 /// Asks one node. A connection that the node closed meanwhile is opened anew, once.

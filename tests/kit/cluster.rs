@@ -1,126 +1,15 @@
-//! Real Redis servers on loopback ports: one by itself, or a cluster of three masters with a replica
-//! each. They end with the value that started them, and with this process however it ends.
+//! Real Redis servers: one by itself, or a cluster of three masters with a replica each. They end
+//! with the value that started them, and with this process however it ends.
 
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
-use redis::Connection;
-use tempfile::TempDir;
+use super::redis::{free_ports, wait_until};
 
-/// How long servers may take to start and to agree.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often they are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub use super::redis::Server;
 
 /// Of a cluster: the first are masters, and each other one is the replica of one of them.
-const MASTERS: usize = 3;
+pub(super) const MASTERS: usize = 3;
 const SERVERS: usize = 6;
-
-/// One `redis-server`.
-pub struct Server {
-    pub port: u16,
-    /// A shell that ends the server when its standard input closes: that happens however the
-    /// process at the other end goes.
-    keeper: Child,
-    folder: TempDir,
-    pid: u32,
-}
-
-impl Server {
-    /// A server by itself. `settings` are as on its command line.
-    pub fn start(settings: &[&str]) -> Self {
-        let server = Self::spawn(&free_ports(1), 0, settings);
-        server.await_answer()
-    }
-
-    fn spawn(ports: &[(u16, u16)], n: usize, settings: &[&str]) -> Self {
-        let (port, bus) = ports[n];
-        let folder = tempfile::tempdir().unwrap();
-        let script = "exec 3<&0; redis-server \"$@\" >log 2>&1 </dev/null & pid=$!; \
-                      echo $pid >pid; cat <&3 >/dev/null; kill -CONT $pid 2>/dev/null; \
-                      kill -KILL $pid 2>/dev/null; wait $pid 2>/dev/null; rm -rf -- \"$PWD\"";
-        let mut command = Command::new("sh");
-        command.args(["-c", script, "redis-server"]);
-        command.args([
-            "--port",
-            &port.to_string(),
-            "--cluster-port",
-            &bus.to_string(),
-        ]);
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
-        command.args(["--appendfsync", "everysec", "--daemonize", "no"]);
-        command.args(settings);
-        command
-            .current_dir(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // What is typed at the terminal is for the tests.
-            .process_group(0);
-        let keeper = command.spawn().expect("sh exists");
-        Self {
-            port,
-            keeper,
-            folder,
-            pid: 0,
-        }
-    }
-
-    fn await_answer(mut self) -> Self {
-        wait_until("redis-server answers", || {
-            let answers = self.connect().is_some_and(|mut connection| {
-                let pong = redis::cmd("PING").query::<String>(&mut connection);
-                pong.is_ok_and(|pong| pong == "PONG")
-            });
-            answers.then_some(()).ok_or_else(|| self.log())
-        });
-        let pid = std::fs::read_to_string(self.folder.path().join("pid")).unwrap();
-        self.pid = pid.trim().parse().unwrap();
-        self
-    }
-
-    fn connect(&self) -> Option<Connection> {
-        let client = redis::Client::open(self.url()).unwrap();
-        client.get_connection_with_timeout(LOOK_EVERY * 50).ok()
-    }
-
-    /// Runs one command, which must succeed.
-    pub fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        let mut connection = self.connect().unwrap_or_else(|| panic!("{}", self.log()));
-        let mut cmd = redis::cmd(command[0]);
-        cmd.arg(&command[1..]);
-        let answer = cmd.query(&mut connection);
-        answer.unwrap_or_else(|error| panic!("{command:?}: {error}\n{}", self.log()))
-    }
-
-    /// Its process, for signals.
-    pub fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// Where it is reached.
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    /// What it said.
-    fn log(&self) -> String {
-        let log = std::fs::read_to_string(self.folder.path().join("log"));
-        log.unwrap_or_else(|_| "redis-server said nothing; is it installed?".to_owned())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // The shell sees the end of its input, ends the server and removes the folder.
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
-    }
-}
 
 /// A cluster in which every slot is served and every master has its replica.
 pub struct Cluster {
@@ -141,8 +30,9 @@ impl Cluster {
             "0",
         ];
         let ports = free_ports(SERVERS);
-        let servers: Vec<_> = (0..SERVERS)
-            .map(|n| Server::spawn(&ports, n, &settings))
+        let servers: Vec<_> = ports
+            .iter()
+            .map(|ports| Server::spawn(*ports, &settings))
             .collect();
         let servers = servers.into_iter().map(Server::await_answer).collect();
         let cluster = Self { servers };
@@ -201,7 +91,7 @@ impl Cluster {
         });
     }
 
-    fn agree(&self, what: &str, holds: impl Fn(&Server) -> bool) {
+    pub(super) fn agree(&self, what: &str, holds: impl Fn(&Server) -> bool) {
         wait_until(what, || match self.servers.iter().find(|s| !holds(s)) {
             None => Ok(()),
             Some(server) => Err(server.run::<String>(&["CLUSTER", "NODES"])),
@@ -226,44 +116,4 @@ pub fn own_prefix() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Free pairs of ports: for clients, and for the cluster's bus. They lie below those the system
-/// hands out by itself, or a client's socket might take one before the server does.
-fn free_ports(count: usize) -> Vec<(u16, u16)> {
-    let mut held = Vec::new();
-    let mut port = 20_000 + rand::random::<u16>() % 8_000;
-    while held.len() < 2 * count {
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            held.push(listener);
-        }
-        port += 1;
-        assert!(port < 32_768, "no free ports");
-    }
-    let ports = held.iter().map(|held| held.local_addr().unwrap().port());
-    let ports: Vec<_> = ports.collect();
-    ports.chunks(2).map(|pair| (pair[0], pair[1])).collect()
-}
-
-/// Looks again and again until it holds.
-fn wait_until(what: &str, mut look: impl FnMut() -> Result<(), String>) {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match look() {
-            Ok(()) => return,
-            Err(seen) if Instant::now() > end => panic!("waited in vain until {what}:\n{seen}"),
-            Err(_) => std::thread::sleep(LOOK_EVERY),
-        }
-    }
-}
-
-/// A process must end with its folder gone.
-#[test]
-fn a_server_ends_with_what_started_it() {
-    let server = Server::start(&[]);
-    let (pid, folder) = (server.pid(), server.folder.path().to_owned());
-    let alive = || std::path::Path::new("/proc").join(pid.to_string()).exists();
-    assert!(alive() && folder.exists());
-    drop(server);
-    assert!(!alive() && !folder.exists());
 }

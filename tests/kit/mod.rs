@@ -3,6 +3,8 @@
 pub mod balancer;
 pub mod client;
 pub mod cluster;
+pub mod faults;
 pub mod process;
+pub mod redis;
 pub mod server;
 pub mod stopwatch;

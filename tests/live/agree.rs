@@ -1,7 +1,7 @@
 //! At rest all nodes and the store agree exactly, for every ticket (I6).
 
-use tidegate::model::token::{TicketKeys, buffer};
-use tidegate::model::{EventId, TicketId};
+use tidegate::model::TicketId;
+use tidegate::model::token::{Claims, TicketKeys, buffer};
 
 use super::NODES;
 use super::nodes::{Fleet, KEY};
@@ -45,7 +45,10 @@ async fn all_nodes_and_the_store_tell_every_ticket_the_same_place() {
         for node in &fleet.nodes {
             told.push(places(&mut Client::connect(node.address).await, &tokens).await);
         }
-        told.push(tokio::task::block_in_place(|| ranks(&fleet, &tokens)));
+        let named: Vec<&str> = tokens.iter().map(String::as_str).collect();
+        told.push(tokio::task::block_in_place(|| {
+            ranks(&fleet, "sale", &named)
+        }));
         if told.windows(2).all(|two| two[0] == two[1]) {
             println!(
                 "{} tickets, {NODES} nodes and the store agree, look {looks}",
@@ -74,15 +77,13 @@ async fn all_nodes_and_the_store_tell_every_ticket_the_same_place() {
     }
 }
 
-async fn places(client: &mut Client, tokens: &[String]) -> Vec<u64> {
+/// The place that a node tells each of these.
+pub async fn places(client: &mut Client, tokens: &[String]) -> Vec<u64> {
     let mut places = Vec::new();
     for token in tokens {
-        let status = client
-            .call(&Request::get(&format!(
-                "/api/v1/queue/status?token={token}"
-            )))
-            .await;
-        assert_eq!(status.status, 200);
+        let target = format!("/api/v1/queue/status?token={token}");
+        let status = client.call(&Request::get(&target)).await;
+        assert_eq!(status.status, 200, "{}", status.text());
         places.push(status.json()["position"].as_u64().unwrap());
     }
     places
@@ -90,12 +91,18 @@ async fn places(client: &mut Client, tokens: &[String]) -> Vec<u64> {
 
 /// The store's own word: over all partitions, how many have a lower score, and of those with the
 /// same one a lower id, plus one.
-fn ranks(fleet: &Fleet, tokens: &[String]) -> Vec<u64> {
-    let keys = TicketKeys::new("k1", &[("k1".to_owned(), KEY)]).unwrap();
-    let event = EventId::new("sale").unwrap();
+pub fn ranks(fleet: &Fleet, event: &str, tokens: &[&str]) -> Vec<u64> {
+    let line = line(fleet, event);
+    let rank = |token: &&str| line.partition_point(|key| *key < key_of(token)) as u64 + 1;
+    tokens.iter().map(rank).collect()
+}
+
+/// What the store holds of these events, in order.
+pub fn line(fleet: &Fleet, events: &str) -> Vec<(u64, TicketId)> {
     let mut line: Vec<(u64, TicketId)> = Vec::new();
-    for server in &fleet.cluster.servers[..3] {
-        let lines: Vec<String> = server.run(&["KEYS", &format!("*:line:{event}")]);
+    for master in fleet.cluster.masters(0) {
+        let server = &fleet.cluster.servers[master];
+        let lines: Vec<String> = server.run(&["KEYS", &format!("*:line:{events}")]);
         for key in lines {
             let members: Vec<(Vec<u8>, f64)> =
                 server.run(&["ZRANGE", &key, "0", "-1", "WITHSCORES"]);
@@ -106,10 +113,21 @@ fn ranks(fleet: &Fleet, tokens: &[String]) -> Vec<u64> {
         }
     }
     line.sort_unstable();
-    let rank = |token: &String| {
-        let mut buffer = buffer();
-        let claims = keys.verify(token, &mut buffer).unwrap();
-        line.partition_point(|key| *key < (claims.arrival.0, claims.id)) as u64 + 1
-    };
-    tokens.iter().map(rank).collect()
+    line
+}
+
+/// Arrival and id, as a token says.
+pub fn key_of(token: &str) -> (u64, TicketId) {
+    claims(token, |claims| (claims.arrival.0, claims.id))
+}
+
+/// The place that was told at the join, as a token says.
+pub fn told_at_join(token: &str) -> Option<u64> {
+    claims(token, |claims| claims.told.map(u64::from))
+}
+
+fn claims<T>(token: &str, read: impl FnOnce(&Claims<'_>) -> T) -> T {
+    let keys = TicketKeys::new("k1", &[("k1".to_owned(), KEY)]).unwrap();
+    let mut buffer = buffer();
+    read(&keys.verify(token, &mut buffer).unwrap())
 }

@@ -3,8 +3,11 @@
 //! `FLEET_VISITORS` sizes the sales (3,000 unless set; `make live` takes 30,000 in release).
 
 mod agree;
-mod nodes;
+mod faults;
+mod joins;
+pub mod nodes;
 mod polls;
+mod rulings;
 
 use nodes::Fleet;
 

@@ -10,7 +10,7 @@ use crate::kit::server::Server;
 /// Keys that a fleet must share; not a secret of anybody.
 pub const KEY: [u8; 32] = [7; 32];
 /// The same in base64.
-const KEY_TEXT: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+pub const KEY_TEXT: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 /// Nodes, cluster and balancer; they end with it.
 pub struct Fleet {
@@ -23,23 +23,9 @@ impl Fleet {
     /// Starts a cluster and `size` nodes, and waits until all are ready.
     pub async fn start(size: usize, settings: &[String]) -> Self {
         let cluster = tokio::task::block_in_place(Cluster::start);
-        let urls: Vec<_> = cluster
-            .servers
-            .iter()
-            .map(|s| format!("{:?}", s.url()))
-            .collect();
         let mut nodes = Vec::new();
         for node in 0..size {
-            let mut settings = settings.to_vec();
-            settings.extend([
-                "store.kind=redis".to_owned(),
-                format!("redis.urls=[{}]", urls.join(", ")),
-                format!("fleet.node={node}"),
-                format!("fleet.size={size}"),
-                format!("keys.ticket.k1={KEY_TEXT}"),
-                format!("keys.pass.k1={KEY_TEXT}"),
-            ]);
-            nodes.push(Server::start(&settings).await);
+            nodes.push(start(&cluster, node, size, settings).await);
         }
         let balancer = Balancer::start(nodes.iter().map(|node| node.address).collect()).await;
         Self {
@@ -47,6 +33,11 @@ impl Fleet {
             balancer,
             cluster,
         }
+    }
+
+    /// One more process, under this number.
+    pub async fn another(&self, node: usize, settings: &[String]) -> Server {
+        start(&self.cluster, node, self.nodes.len(), settings).await
     }
 
     /// Where visitors call.
@@ -58,4 +49,20 @@ impl Fleet {
     pub fn output(&self) -> String {
         self.nodes.iter().map(Server::output).collect()
     }
+}
+
+/// A node over a cluster.
+async fn start(cluster: &Cluster, node: usize, size: usize, settings: &[String]) -> Server {
+    let urls = cluster.servers.iter().map(|s| format!("{:?}", s.url()));
+    let urls: Vec<_> = urls.collect();
+    let mut settings = settings.to_vec();
+    settings.extend([
+        "store.kind=redis".to_owned(),
+        format!("redis.urls=[{}]", urls.join(", ")),
+        format!("fleet.node={node}"),
+        format!("fleet.size={size}"),
+        format!("keys.ticket.k1={KEY_TEXT}"),
+        format!("keys.pass.k1={KEY_TEXT}"),
+    ]);
+    Server::start(&settings).await
 }

@@ -69,6 +69,7 @@ impl House {
             batch_records: 1024,
             batch_bytes: 1 << 20,
             flush_interval: Duration::from_millis(10),
+            patient_interval: Duration::from_millis(200),
             tail_records: 0,
         };
         let journal = Arc::new(Journal::new(4, NodeId(0), 1, limits));
@@ -199,22 +200,23 @@ impl House {
         }
     }
 
+    /// Loads what was written.
+    pub fn restore(&self, written: &[(EventId, Record)]) {
+        for &(ref event, Record { kind, id, at }) in written {
+            if kind == Kind::Joined {
+                let key = TicketKey { arrival: at, id };
+                self.room.restore_live(self.now, event, &[key]);
+            } else if let Some(why) = kind.gone() {
+                self.room.restore_removed(self.now, event, &[(id, at, why)]);
+            }
+        }
+    }
+
     /// Another room that has loaded what this one wrote, as after a crash.
     pub fn restarted(self, defaults: Policy) -> Self {
         let written = self.flushed();
         let house = self.crashed(defaults);
-        for (event, record) in written {
-            let Record { kind, id, at } = record;
-            if kind == Kind::Joined {
-                house
-                    .room
-                    .restore_live(house.now, &event, &[TicketKey { arrival: at, id }]);
-            } else if let Some(why) = kind.gone() {
-                house
-                    .room
-                    .restore_removed(house.now, &event, &[(id, at, why)]);
-            }
-        }
+        house.restore(&written);
         for (event, gate) in &house.gates {
             house
                 .room

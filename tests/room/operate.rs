@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::model::{Order, Policy, PolicyPatch};
+use tidegate::model::{Order, Policy, PolicyPatch, Ruling};
 use tidegate::room::answer::{TokenRefusal, WaitReason};
 
 use super::house::{House, event, policy, settings};
@@ -130,7 +130,13 @@ fn a_forgotten_event_voids_its_tokens() {
     let token = house.join("sale").token;
     let other = house.join("other").token;
     house.pass(SECOND);
-    assert_eq!(house.room.forget(house.now, &event("sale")), 1);
+    let ruling = Ruling {
+        stamp: house.room.stamp(house.now),
+        forgotten: house.room.forgetting(house.now, &event("sale")),
+        patch: None,
+    };
+    let forgotten = house.room.take_ruling(house.now, &event("sale"), &ruling);
+    assert_eq!(forgotten, 1);
     assert_eq!(
         house.status(&token).map(|_| ()),
         Err(TokenRefusal::NotFound)

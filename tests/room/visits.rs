@@ -71,6 +71,25 @@ fn a_soft_leave_is_undone_by_a_poll_and_ends_without_one() {
 }
 
 #[test]
+fn a_repeated_join_is_a_visit_as_a_poll_is() {
+    let mut house = House::new(still());
+    let join = |house: &House| house.try_join("sale", Some("key"), None).unwrap();
+    let token = join(&house).token;
+    house.room.leave_softly(house.now, &token);
+    house.pass(SECOND);
+    join(&house);
+    house.pass(6 * SECOND);
+    assert_eq!(house.place(&token), 1, "the goodbye was taken back");
+
+    let mut house = House::new(policy());
+    let token = join(&house).token;
+    house.pass(60 * SECOND);
+    assert_eq!(join(&house).standing.position, 1, "late, and called first");
+    house.pass(20 * SECOND);
+    assert!(house.status(&token).is_ok(), "and not given up for lost");
+}
+
+#[test]
 fn who_says_goodbye_softly_is_passed_over_and_called_on_return() {
     let mut house = House::new(Policy {
         rate: 1.0,
@@ -177,6 +196,40 @@ fn nobody_enters_twice_across_a_crash() {
     let standing = house.status(&token).unwrap();
     assert_eq!(standing.phase, Phase::Entered);
     assert_eq!(house.enter(&token).unwrap().pass, pass);
+}
+
+#[test]
+fn who_left_and_joined_again_keeps_the_new_place_across_a_crash() {
+    let mut house = House::new(still());
+    let join = |house: &House| house.try_join("sale", Some("key"), None).unwrap().token;
+    let first = join(&house);
+    house.join("sale");
+    house.room.leave(house.now, &first);
+    let written = house.flushed();
+    house.pass(SECOND);
+    let second = join(&house);
+    assert_eq!(house.place(&second), 2);
+    // The goodbye was written, the new join was not.
+    let house = house.crashed(still());
+    house.restore(&written);
+    assert!(matches!(house.status(&first), Err(TokenRefusal::Gone(_))));
+    assert_eq!(house.place(&second), 2);
+    house.room.leave(house.now, &second);
+    assert!(matches!(house.status(&second), Err(TokenRefusal::Gone(_))));
+}
+
+#[test]
+fn a_goodbye_to_a_place_that_only_the_token_knows_is_for_good() {
+    let mut house = House::new(still());
+    let join = |house: &House| house.try_join("sale", Some("key"), None).unwrap().token;
+    house.room.leave(house.now, &join(&house));
+    let written = house.flushed();
+    house.pass(SECOND);
+    let second = join(&house);
+    let house = house.crashed(still());
+    house.restore(&written);
+    house.room.leave(house.now, &second);
+    assert!(matches!(house.status(&second), Err(TokenRefusal::Gone(_))));
 }
 
 #[test]

@@ -70,7 +70,10 @@ pub fn table(run: &Run) -> String {
     for outage in &run.outages {
         let ms = |us: u64| us / 1000;
         let (at, down) = (ms(outage.killed), ms(outage.ready - outage.killed));
-        row("killed", format!("at {at} ms, ready again after {down} ms"));
+        row(
+            "down",
+            format!("at {at} ms, all well again after {down} ms"),
+        );
     }
     table
 }

@@ -22,11 +22,12 @@ use crate::kit::client::Pool;
 use crate::kit::server::Server;
 use crate::kit::stopwatch::Stopwatch;
 use plan::{CONNECTIONS, crowd};
-use story::{Run, Story};
+use story::Story;
 use visitor::{look_back, visit};
 
+pub use plan::SECOND;
 pub use plan::Terms;
-pub use story::Outage;
+pub use story::{Call, Down, End, Outage, Run, Seen, What};
 pub use visitor::Sale;
 
 /// The crowd that is drawn unless `SALE_SEED` says otherwise.
@@ -96,6 +97,7 @@ async fn sale(name: &str, kill: bool) -> (String, u64) {
         vec![Outage {
             killed,
             ready: stopwatch.us(),
+            what: Down::Server,
         }]
     });
     let (report, wrong) = ended.await;
@@ -113,6 +115,27 @@ pub async fn drive(
     address: SocketAddr,
     trouble: impl AsyncFnOnce(&Sale) -> Vec<Outage>,
 ) -> (String, u64) {
+    let sold = drive_to_the_end(name, terms, address, trouble).await;
+    (sold.report, sold.wrong)
+}
+
+/// A sale that is over.
+pub struct Sold {
+    pub run: Run,
+    pub report: String,
+    /// How much was wrong.
+    pub wrong: u64,
+    /// How many of the places told were looked at.
+    pub places: u64,
+}
+
+/// The same, with all that was seen. Trouble that waits for entries is woken when the sale is over.
+pub async fn drive_to_the_end(
+    name: &str,
+    terms: Terms,
+    address: SocketAddr,
+    trouble: impl AsyncFnOnce(&Sale) -> Vec<Outage>,
+) -> Sold {
     let seed = seed();
     println!("{name}: seed {seed}");
     let stopwatch = Stopwatch::start();
@@ -128,14 +151,14 @@ pub async fn drive(
         visits.spawn(async move { visit(&sale, person).await });
     }
     // The visits run on as tasks of their own, whatever the trouble is.
-    let visits = visits.join_all();
-    tokio::pin!(visits);
-    let trouble = trouble(&sale);
-    tokio::pin!(trouble);
-    let (stories, outages) = tokio::select! {
-        stories = &mut visits => (stories, Vec::new()),
-        outages = &mut trouble => (visits.await, outages),
+    let visits = async {
+        let stories = visits.join_all().await;
+        sale.entered.send_replace(usize::MAX);
+        stories
     };
+    let late = tokio::spawn(lateness(stopwatch));
+    let (stories, outages) = tokio::join!(visits, trouble(&sale));
+    late.abort();
     let sold = stopwatch.us();
     let stories = look_back_all(&sale, stories).await;
     let run = Run {
@@ -144,7 +167,24 @@ pub async fn drive(
         outages,
     };
     let connections = sale.pool.opened.load(Ordering::Relaxed);
-    report(name, seed, sold, connections, &run)
+    report(name, seed, sold, connections, run)
+}
+
+/// Says each time it is later than ever: how late timers are here, as a hint to how busy the machine
+/// is with something else.
+async fn lateness(stopwatch: Stopwatch) {
+    const EVERY: u64 = plan::SECOND / 20;
+    const TOLD: u64 = plan::SECOND / 4;
+    let (mut due, mut worst) = (stopwatch.us(), TOLD);
+    loop {
+        due = due.max(stopwatch.us()) + EVERY;
+        tokio::time::sleep_until(stopwatch.at(due)).await;
+        let late = stopwatch.us() - due;
+        if late > worst {
+            worst = late;
+            println!("at {} ms a timer was {} ms late", due / 1_000, late / 1_000);
+        }
+    }
 }
 
 async fn look_back_all(sale: &Arc<Sale>, stories: Vec<Story>) -> Vec<Story> {
@@ -156,17 +196,23 @@ async fn look_back_all(sale: &Arc<Sale>, stories: Vec<Story>) -> Vec<Story> {
     looks.join_all().await
 }
 
-fn report(name: &str, seed: u64, sold: u64, connections: u64, run: &Run) -> (String, u64) {
-    let verdicts = check::all(run);
+fn report(name: &str, seed: u64, sold: u64, connections: u64, run: Run) -> Sold {
+    let verdicts = check::all(&run);
     let wrong = verdicts.iter().map(|verdict| verdict.wrong).sum();
     let mut report = format!("{name}: seed {seed}, {} s\n", sold / plan::SECOND);
-    report += &figures::table(run);
+    report += &figures::table(&run);
     let _ = writeln!(report, "  {:<44} {connections}", "connections opened");
     for verdict in &verdicts {
         let _ = write!(report, "{verdict}");
     }
     let _ = writeln!(report, "  {:<44} {wrong}", "wrong in all");
-    (report, wrong)
+    let places = verdicts.iter().find(|v| v.name == check::PLACES);
+    Sold {
+        places: places.map_or(0, |verdict| verdict.examined),
+        run,
+        report,
+        wrong,
+    }
 }
 
 fn seed() -> u64 {
@@ -174,4 +220,17 @@ fn seed() -> u64 {
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(SEED)
+}
+
+pub fn broken(run: &Run) -> Vec<(usize, usize)> {
+    let events = reading::read_all(run);
+    let all = events.iter().flatten();
+    let broken = all.filter(|r| {
+        r.turns.iter().any(|t| t.fate == reading::Fate::Broken)
+            || r.story
+                .seen
+                .iter()
+                .any(|s| matches!(s.what, What::Gone { .. }))
+    });
+    broken.map(|r| (r.story.event, r.story.visitor)).collect()
 }

@@ -35,6 +35,8 @@ pub struct Terms {
     pub ready_ttl: u64,
     /// After which silence a visitor counts as gone.
     pub heartbeat_ttl: u64,
+    /// For how long a goodbye by the beacon can be taken back.
+    pub leave_grace: u64,
     /// The longest wait that a visitor is asked for between two polls.
     pub poll_max: u64,
 }
@@ -50,6 +52,7 @@ impl Terms {
         burst: 3,
         ready_ttl: 8 * SECOND,
         heartbeat_ttl: 15 * SECOND,
+        leave_grace: 5 * SECOND,
         poll_max: 5 * SECOND,
     };
 
@@ -64,7 +67,7 @@ impl Terms {
             "defaults.late_grace=2m".to_owned(),
             "defaults.ticket_ttl=30m".to_owned(),
             "defaults.pass_ttl=5m".to_owned(),
-            "defaults.leave_grace=5s".to_owned(),
+            format!("defaults.leave_grace={}s", seconds(self.leave_grace)),
             "polling.min=500ms".to_owned(),
             format!("polling.max={}s", seconds(self.poll_max)),
         ]

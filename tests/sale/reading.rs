@@ -3,15 +3,11 @@
 //! never raises a false alarm.
 
 use super::plan::SECOND;
-use super::story::{Call, Run, Seen, Story, What};
+use super::story::{Call, Down, Run, Seen, Story, What};
 
 /// How late the server may notice that a turn has lapsed, before the driver stops allowing for it:
 /// a turn that lapses later is only allowed for later than it should be.
 pub const LAPSE_SLACK: u64 = 2 * SECOND;
-
-/// What the server acknowledged this long before a kill may be gone with its memory: its journal is
-/// written every few milliseconds, on a busy machine a little later.
-pub const JOURNAL_GRACE: u64 = SECOND / 4;
 
 /// A stretch of time that holds one unseen moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +36,16 @@ pub struct Turn {
     /// that said "ready" was received.
     pub given: Span,
     pub fate: Fate,
+    /// Until when it was to be kept, as far as that was told.
+    pub until: Option<u64>,
+}
+
+impl Turn {
+    /// When it may lapse. A machine that was held up may tell of it only after a part of its time.
+    fn lapses_after(&self, run: &Run) -> u64 {
+        let whole = self.given.from + run.terms.ready_ttl;
+        self.until.map_or(whole, |until| until.min(whole))
+    }
 }
 
 /// One story, read.
@@ -113,7 +119,11 @@ pub fn read<'a>(run: &Run, story: &'a Story) -> Reading<'a> {
                     reading.turns.push(Turn {
                         given,
                         fate: Fate::Lapses,
+                        until: None,
                     });
+                }
+                if let (What::Told(place), Some(turn)) = (&seen.what, reading.turns.last_mut()) {
+                    turn.until = place.within.map(|within| seen.sent + within).or(turn.until);
                 }
                 if matches!(seen.what, What::Granted { .. })
                     && let Some(turn) = reading.turns.last_mut()
@@ -180,10 +190,9 @@ impl Reading<'_> {
 
     /// Whether the turn seen last may not have reached every node when `seen` was asked for.
     fn is_unheard(&self, run: &Run, seen: &Seen) -> bool {
-        let lag = run.terms.lag;
         self.turns
             .last()
-            .is_some_and(|turn| seen.sent < turn.given.to.saturating_add(lag) && lag > 0)
+            .is_some_and(|turn| seen.sent < run.heard_by(turn.given.to) && run.terms.lag > 0)
     }
 
     /// Why a turn that was seen is gone, now that `seen` says "wait".
@@ -191,7 +200,7 @@ impl Reading<'_> {
         let Some(turn) = self.turns.last() else {
             return Fate::Broken;
         };
-        if seen.received >= turn.given.from + run.terms.ready_ttl {
+        if seen.received >= turn.lapses_after(run) {
             Fate::Lapses
         } else if run.down_between(turn.given.from, seen.received) {
             Fate::LostInKill
@@ -211,7 +220,7 @@ impl Reading<'_> {
         // A turn that lives through a kill may be forgotten in it, which gives it back too.
         let held = fate == Fate::Lapses && !run.down_between(given.from, to);
         let from = if held {
-            given.from + run.terms.ready_ttl
+            turn.lapses_after(run)
         } else {
             given.from
         };
@@ -220,21 +229,32 @@ impl Reading<'_> {
 }
 
 /// When a turn given at `given` has surely lapsed. A server that was down meanwhile may give it its
-/// whole life again.
+/// whole life again; a store that was away hears of a lapse when it is back.
 pub fn lapsed_by(run: &Run, given: u64) -> u64 {
-    after(run, given, run.terms.ready_ttl)
+    let ttl = run.terms.ready_ttl;
+    after(run, given, ttl, |down| match down {
+        Down::Server => Some(ttl),
+        Down::Node => None,
+        Down::Store { .. } => Some(0),
+    })
 }
 
-/// When a visitor last heard at `heard` is surely taken for gone.
+/// When a visitor last heard at `heard` is surely taken for gone: while somebody's sightings cannot
+/// be heard, and for a whole time to live after that, nobody is.
 pub fn expired_by(run: &Run, heard: u64) -> u64 {
-    after(run, heard, run.terms.heartbeat_ttl)
+    let ttl = run.terms.heartbeat_ttl;
+    after(run, heard, ttl, |_| Some(ttl))
 }
 
-fn after(run: &Run, from: u64, ttl: u64) -> u64 {
+/// So long after a moment, and so long after each outage that lies in that time.
+fn after(run: &Run, from: u64, ttl: u64, again: impl Fn(Down) -> Option<u64>) -> u64 {
     let mut by = from + ttl + LAPSE_SLACK;
     for outage in &run.outages {
-        if outage.killed <= by && from <= outage.ready {
-            by = by.max(outage.ready + ttl + LAPSE_SLACK);
+        if outage.killed <= by
+            && from <= outage.ready
+            && let Some(again) = again(outage.what)
+        {
+            by = by.max(outage.ready + again + LAPSE_SLACK);
         }
     }
     by

@@ -1,6 +1,14 @@
 //! What one visitor saw: each call with the moments of sending and receiving, and what came back.
 
-use super::plan::Kind;
+use super::plan::{Kind, SECOND};
+
+/// What the server acknowledged this long before a kill may be gone with its memory: its journal is
+/// written every few milliseconds, on a busy machine a little later.
+pub const JOURNAL_GRACE: u64 = SECOND / 4;
+
+/// How long the others of a fleet wait for a node that says nothing before they call in its stead,
+/// and a little for it to show.
+const TAKEOVER: u64 = 4 * SECOND;
 
 /// Which call a visitor made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +27,8 @@ pub struct Place {
     pub ready: bool,
     /// Whether `status` was `ready`: this visitor has entered.
     pub entered: bool,
+    /// How much longer the turn is kept, if that was told.
+    pub within: Option<u64>,
 }
 
 /// What came back.
@@ -53,6 +63,8 @@ pub struct Seen {
     /// Sent before the advised `poll_after_ms` was over: such a poll may be answered with the very
     /// bytes of the one before, so it tells nothing about the moment it was sent.
     pub early: bool,
+    /// Which node answered, where that is known.
+    pub node: Option<usize>,
     pub what: What,
 }
 
@@ -80,17 +92,87 @@ pub struct Story {
     pub epilogue: Vec<Seen>,
 }
 
-/// A span during which the server was down: from the kill until it was ready again.
+impl Story {
+    /// The token that the join was answered with, if it was.
+    pub fn token(&self) -> Option<&str> {
+        self.seen.iter().find_map(|seen| match &seen.what {
+            What::Joined { token, .. } => Some(token.as_str()),
+            _ => None,
+        })
+    }
+}
+
+/// What was down, and so what may be told for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    /// All that answers: calls fail, and what memory had not written yet is forgotten.
+    Server,
+    /// One node of a fleet: the others answer, without what it had not told them yet.
+    Node,
+    /// The store, or a part of it: entering may be refused, and nothing else. It may forget what it
+    /// acknowledged less than this long before, and with that the passes of those inside.
+    Store { forgets: u64 },
+}
+
+/// A span during which something was down: from the kill until all was well again.
 #[derive(Debug, Clone, Copy)]
 pub struct Outage {
     pub killed: u64,
     pub ready: u64,
+    pub what: Down,
 }
 
 impl Outage {
     /// Whether the span from `from` to `to` touches the outage.
     pub fn touches(&self, from: u64, to: u64) -> bool {
         from <= self.ready && self.killed <= to
+    }
+
+    /// Whether such an answer is no fault of the server.
+    pub fn excuses(&self, seen: &Seen) -> bool {
+        let refused = matches!(seen.what, What::Odd { status: 503, .. });
+        let excused = match self.what {
+            Down::Server => refused || matches!(seen.what, What::Failed { .. }),
+            Down::Node => false,
+            Down::Store { .. } => refused && seen.call == Call::Enter,
+        };
+        excused && self.touches(seen.sent, seen.received)
+    }
+
+    /// When answers may have been given that rest on what memory forgot.
+    fn unfounded(&self) -> Option<(u64, u64)> {
+        let from = self.killed.saturating_sub(JOURNAL_GRACE);
+        match self.what {
+            Down::Server => Some((from, self.ready)),
+            Down::Node => Some((from, self.killed)),
+            Down::Store { .. } => None,
+        }
+    }
+
+    /// Whether what was told at `told` may rest on what memory forgot.
+    pub fn forgets(&self, told: u64) -> bool {
+        self.unfounded()
+            .is_some_and(|(from, to)| from <= told && told <= to)
+    }
+
+    /// Whether the pass of who entered at `entered` may be lost.
+    pub fn loses_pass(&self, entered: u64) -> bool {
+        match self.what {
+            Down::Store { forgets } => {
+                forgets > 0
+                    && self.killed.saturating_sub(forgets) <= entered
+                    && entered <= self.ready
+            }
+            Down::Server | Down::Node => false,
+        }
+    }
+
+    /// The span in which nobody is called.
+    pub fn idle(&self) -> (u64, u64) {
+        match self.what {
+            Down::Server | Down::Store { .. } => (self.killed, self.ready),
+            Down::Node => (self.killed, self.ready.min(self.killed + TAKEOVER)),
+        }
     }
 }
 
@@ -102,9 +184,22 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether the server was down at some moment between `from` and `to`.
+    /// When all nodes have surely heard of what one of them knew at `told`. Nodes hear of each other
+    /// through the store, so of what came while it was down they hear when it is back.
+    pub fn heard_by(&self, told: u64) -> u64 {
+        let by = told.saturating_add(self.terms.lag);
+        let stores = self
+            .outages
+            .iter()
+            .filter(|outage| matches!(outage.what, Down::Store { .. }) && outage.touches(told, by));
+        let back = stores.map(|outage| outage.ready.saturating_add(self.terms.lag));
+        back.fold(by, u64::max)
+    }
+
+    /// Whether all that answers was down at some moment between `from` and `to`.
     pub fn down_between(&self, from: u64, to: u64) -> bool {
-        self.outages.iter().any(|outage| outage.touches(from, to))
+        let servers = self.outages.iter().filter(|o| o.what == Down::Server);
+        servers.into_iter().any(|outage| outage.touches(from, to))
     }
 
     /// The stories of each event.

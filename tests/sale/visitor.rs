@@ -11,6 +11,7 @@ use tokio::time::{sleep, sleep_until};
 
 use super::plan::{Kind, Person, REFRESHES, SECOND, Terms, event_name};
 use super::story::{Call, End, Place, Seen, Story, What};
+use crate::kit::balancer::NODE;
 use crate::kit::client::{Answer, Exchange, Pool, Request};
 
 /// When the most patient visitor gives up, after the start of the run.
@@ -49,6 +50,7 @@ struct StatusAnswer {
     ready_for_entry: bool,
     poll_after_ms: u64,
     total_waiting: u64,
+    enter_within_sec: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +83,7 @@ pub async fn visit(sale: &Sale, person: Person) -> Story {
         position: 0,
         ready: false,
         entered: false,
+        within: None,
     };
     let rng = StdRng::seed_from_u64(person.seed);
     let (token, seen) = (String::new(), Vec::new());
@@ -120,10 +123,7 @@ pub async fn visit(sale: &Sale, person: Person) -> Story {
 
 /// Asks after the end of the sale what became of a closed tab, and for the pass of one inside again.
 pub async fn look_back(sale: &Sale, mut story: Story) -> Story {
-    let token = story.seen.iter().find_map(|seen| match &seen.what {
-        What::Joined { token, .. } => Some(token.clone()),
-        _ => None,
-    });
+    let token = story.token().map(str::to_owned);
     let Some(token) = token else { return story };
     match (story.end, story.kind) {
         (End::ClosedTab, _) => story.epilogue.push(status(sale, &token, 0).await.0),
@@ -334,12 +334,13 @@ async fn status(sale: &Sale, token: &str, due: u64) -> (Seen, Option<Place>, Opt
     let mut told = None;
     let mut seen = read(exchange, Call::Status, |answer| {
         let status: StatusAnswer = body(answer, 200)?;
-        let place = place(
+        let mut place = place(
             &status.status,
             status.position,
             status.ready_for_entry,
             status.eta_sec,
         )?;
+        place.within = status.enter_within_sec.map(|sec| sec * SECOND);
         let plausible = place.entered || status.poll_after_ms > 0;
         // Everybody told to wait is among those waiting, and nobody waited longer than the sale.
         let sane = plausible && status.waiting_time < 3600 && status.total_waiting < 1 << 40;
@@ -418,6 +419,7 @@ fn place(status: &str, position: u64, ready: bool, eta_sec: u64) -> Option<Place
         position,
         ready: ready && !entered,
         entered,
+        within: None,
     })
 }
 
@@ -437,6 +439,8 @@ fn error_code(answer: &Answer) -> String {
 
 /// Puts an exchange into a visitor's words. What `good` does not know is gone, or odd.
 fn read(exchange: Exchange, call: Call, good: impl FnOnce(&Answer) -> Option<What>) -> Seen {
+    let answer = exchange.answer.as_ref().ok();
+    let node = answer.and_then(|answer| answer.header(NODE)?.parse().ok());
     let what = match exchange.answer {
         Err(error) => What::Failed {
             error: error.to_string(),
@@ -457,6 +461,7 @@ fn read(exchange: Exchange, call: Call, good: impl FnOnce(&Answer) -> Option<Wha
         sent,
         received,
         early: false,
+        node,
         what,
     }
 }

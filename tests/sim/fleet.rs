@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use tidegate::model::{Micros, Policy, TicketId, TicketKey};
+use tidegate::model::{Change, Micros, Policy, TicketId, TicketKey};
 use tidegate::room::answer::{Join, Joined, Standing, TokenRefusal};
 
 use super::history::Answer;
@@ -77,7 +77,7 @@ impl Fleet {
     }
 
     pub fn start(&mut self, node: u16) {
-        self.now(|world| world.start(node));
+        self.now(|world| world.start(node, false));
         self.pass(Duration::from_millis(1));
     }
 
@@ -112,11 +112,14 @@ impl Fleet {
         });
     }
 
+    /// The store loses everything, and nodes are not told.
     pub fn wipe(&mut self) {
-        self.now(|world| {
-            world.server().wipe();
-            world.notice(0);
-        });
+        self.now(|world| world.server().wipe());
+    }
+
+    /// All nodes notice that the store may have lost something.
+    pub fn notice(&mut self) {
+        self.now(|world| world.notice(0));
     }
 
     pub fn join(&self, node: u16) -> Joined {
@@ -152,6 +155,32 @@ impl Fleet {
 
     pub fn place(&self, node: u16, token: &str) -> u64 {
         self.status(node, token).expect("it has a place").position
+    }
+
+    /// An operator's change at a node that reaches the store; answers how many tickets were forgotten.
+    pub fn rule(&mut self, node: u16, change: &Change) -> u64 {
+        self.now(|world| {
+            let up = world.up();
+            let first = up.iter().position(|live| live.number == node);
+            world.rule(first.expect("it is up"), change)
+        })
+    }
+
+    pub fn forget(&mut self, node: u16) -> u64 {
+        let until = self.ask(node, |live, now| live.room.forgetting(now, &sale()));
+        self.rule(node, &Change::Forget { until })
+    }
+
+    /// The policy that a node goes by.
+    pub fn policy(&self, node: u16) -> Policy {
+        self.ask(node, |live, _| live.room.policy(&sale()).expect("a sale"))
+    }
+
+    /// How many wait, in a node's view.
+    pub fn waiting(&self, node: u16) -> u64 {
+        self.ask(node, |live, _| {
+            live.room.stats().iter().map(|event| event.waiting).sum()
+        })
     }
 
     pub fn clocks_off(&self, node: u16) -> u64 {

@@ -69,7 +69,8 @@ impl Ledger {
     /// Some node was told of a ticket's turn or entry.
     pub fn heard_of(&mut self, id: TicketId) {
         for at in self.of.get(&id).into_iter().flatten() {
-            self.lines[*at].heard = true;
+            let line = &mut self.lines[*at];
+            line.heard |= !line.lost;
         }
     }
 

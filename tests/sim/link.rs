@@ -9,17 +9,17 @@ use tokio::time::{sleep, timeout};
 use tidegate::model::gate::{
     AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest,
 };
-use tidegate::model::{Batch, EventId, TicketId};
+use tidegate::model::{Batch, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
 use tidegate::store::{
     Answer, Chunk, Cursor, FORMAT, Feed, Meta, Position, Retry, Store, StoreError,
 };
 
 use super::net::Fate;
-use super::server::Server;
+use super::server::{META, Server};
 use super::world::World;
 
-/// Where policies and the store's name are.
-const META: u16 = 0;
+/// Rulings that say nothing any more are kept for so long.
+pub const KEPT: Duration = Duration::from_secs(6 * 3600);
 
 pub struct Link {
     pub node: u16,
@@ -165,22 +165,25 @@ impl Store for Link {
         })
     }
 
-    fn wait(&self, partition: u16, after: Position, patience: Duration) -> Answer<'_, bool> {
+    fn wait(
+        &self,
+        partition: u16,
+        after: Position,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, Feed> {
         let world = Arc::clone(&self.world);
         Box::pin(async move {
-            if world.is_cut(self.node, partition) {
-                return self.read(partition, |_| false, nothing).await;
-            }
-            if !world.server().has_after(partition, after) {
+            let cut = world.is_cut(self.node, partition);
+            if !cut && !world.server().has_after(partition, after) {
                 let _ = timeout(patience, world.written(partition)).await;
             }
-            self.read(
-                partition,
-                move |server| server.has_after(partition, after),
-                nothing,
-            )
-            .await
+            self.follow(partition, after, limit).await
         })
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn generation(&self) -> u64 {
@@ -242,26 +245,32 @@ impl Store for Link {
         self.call(home, move |server| server.complete(&event, &id), nothing)
     }
 
-    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>> {
-        let all = |server: &mut Server| server.policies.clone().into_iter().collect();
-        self.read(META, all, nothing)
+    fn rulings(&self, known: u64) -> Answer<'_, Option<Rulings>> {
+        let reading = self.read(META, move |server| server.rulings(known), nothing);
+        Box::pin(async move {
+            if self.world.is_blind(self.node) {
+                return Err(failed());
+            }
+            reading.await
+        })
     }
 
-    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()> {
-        let set = move |server: &mut Server| {
-            match patch.clone() {
-                Some(patch) => drop(server.policies.insert(event.clone(), patch)),
-                None => drop(server.policies.remove(&event)),
-            };
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Answer<'_, Ruled> {
+        let rule = move |server: &mut Server| {
+            server.rule(|rulings| rulings.rule(&event, &change, at, KEPT))
         };
-        self.call(META, set, nothing)
+        self.call(META, rule, nothing)
     }
 
-    fn forget(&self, _: EventId) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(Err(StoreError::never(
-            "forget an event",
-            "no operator does that here",
-        ))))
+    fn restore_rulings(&self, rulings: Vec<(EventId, Ruling)>) -> Answer<'_, ()> {
+        let restore = move |server: &mut Server| {
+            server.rule(|known| drop(known.restore(rulings.clone())));
+        };
+        self.call(META, restore, nothing)
+    }
+
+    fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()> {
+        self.call(META, move |server| server.erase(&event, until), nothing)
     }
 
     fn close(&self) -> Answer<'_, ()> {

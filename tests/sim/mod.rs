@@ -6,8 +6,11 @@ mod fleet;
 mod history;
 mod ledger;
 mod link;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod net;
 mod plan;
+mod rulings;
 mod run;
 mod seeds;
 mod server;

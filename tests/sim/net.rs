@@ -45,10 +45,12 @@ pub enum Trouble {
     Shuffled,
     /// Feeds cannot be read, and all else goes on.
     Deaf,
+    /// What operators rule cannot be read, and all else goes on.
+    Blind,
 }
 
 impl Trouble {
-    pub const EACH: [Self; 10] = [
+    pub const EACH: [Self; 11] = [
         Self::Unanswered,
         Self::Unheard,
         Self::Cut,
@@ -59,6 +61,7 @@ impl Trouble {
         Self::Twice,
         Self::Shuffled,
         Self::Deaf,
+        Self::Blind,
     ];
 }
 
@@ -115,6 +118,17 @@ impl Net {
         self.active.retain(|active| active.until > now);
     }
 
+    /// Whether a node cannot read what operators rule.
+    pub fn is_blind(&mut self, now: u64, node: u16) -> bool {
+        let blind = self.active.iter().any(|active| {
+            active.trouble == Trouble::Blind && active.until > now && active.nodes.has(node)
+        });
+        if blind {
+            *self.struck.entry(Trouble::Blind).or_default() += 1;
+        }
+        blind
+    }
+
     /// Whether a node hears nothing of a partition.
     pub fn is_cut(&self, now: u64, node: u16, partition: u16) -> bool {
         self.active.iter().any(|active| {
@@ -154,6 +168,7 @@ impl Net {
             } = self.active[at];
             let concerned = match trouble {
                 Trouble::Shuffled | Trouble::Deaf => reads,
+                Trouble::Blind => false,
                 Trouble::Unanswered | Trouble::Unheard | Trouble::Late | Trouble::Twice => !reads,
                 _ => true,
             };
@@ -178,6 +193,7 @@ impl Net {
                 }
                 Trouble::Twice => fate.twice = true,
                 Trouble::Shuffled => fate.shuffled = true,
+                Trouble::Blind => {}
             }
         }
         fate

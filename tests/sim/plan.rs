@@ -51,10 +51,11 @@ pub enum What {
         partitions: Set,
         kept: usize,
     },
-    /// A node dies, and comes back so much later.
+    /// A node dies, and comes back so much later, with what the store holds or without.
     Crash {
         node: u16,
         back: u64,
+        empty: bool,
     },
     /// A node is stopped in good order, and comes back so much later.
     Drain {
@@ -86,6 +87,7 @@ impl What {
                 Trouble::Twice => "written twice",
                 Trouble::Shuffled => "feeds out of order",
                 Trouble::Deaf => "feeds not readable",
+                Trouble::Blind => "rulings not readable",
             },
             Self::Lose { .. } => "failover, tail lost",
             Self::Wipe { .. } => "store wiped",
@@ -292,7 +294,11 @@ fn fault(random: &mut StdRng, kind: usize, setting: &Setting, at: u64) -> What {
             partitions: some_partitions(random, partitions),
             kept: random.random_range(1..5),
         },
-        3 => What::Crash { node, back },
+        3 => What::Crash {
+            node,
+            back,
+            empty: random.random_bool(0.3),
+        },
         4 => What::Drain { node, back },
         5 => What::Jump {
             node,
@@ -301,7 +307,11 @@ fn fault(random: &mut StdRng, kind: usize, setting: &Setting, at: u64) -> What {
                 _ => random.random_range(-400_000..400_000),
             },
         },
-        _ => What::Crash { node, back: 20_000 },
+        _ => What::Crash {
+            node,
+            back: 20_000,
+            empty: false,
+        },
     }
 }
 

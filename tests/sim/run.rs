@@ -24,7 +24,12 @@ const HEALS: Duration = Duration::from_secs(18);
 /// After that whoever waits enters within this, and a little for each turn.
 const DRAINS: Duration = Duration::from_secs(20);
 /// And whoever is silent is removed within this.
-const FORGETS: Duration = Duration::from_secs(30);
+const FORGETS: Duration = Duration::from_secs(50);
+
+/// What is written is read everywhere within this.
+const RESTS: Duration = Duration::from_millis(600);
+/// Whether it rests is looked at so often.
+const RESTS_MAX: usize = 10;
 
 /// How one node, or the store, holds a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,20 +104,29 @@ fn panics() -> Vec<String> {
 
 /// Runs a plan on this thread, in virtual time.
 pub fn run(plan: &Plan) -> Run {
+    run_and(plan, false)
+}
+
+/// Runs a plan and keeps what was written about its tickets.
+pub fn run_told(plan: &Plan) -> Run {
+    run_and(plan, true)
+}
+
+fn run_and(plan: &Plan, told: bool) -> Run {
     drop(panics());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without input and output");
-    runtime.block_on(play(plan))
+    runtime.block_on(play(plan, told))
 }
 
-async fn play(plan: &Plan) -> Run {
+async fn play(plan: &Plan, told: bool) -> Run {
     let world = World::new(plan.setting.clone());
     let begun = tokio::time::Instant::now();
     for node in 0..plan.setting.nodes {
-        world.start(node);
+        world.start(node, false);
     }
     let mut visitors = JoinSet::new();
     let mut doing = JoinSet::new();
@@ -137,7 +151,10 @@ async fn play(plan: &Plan) -> Run {
             ..PolicyPatch::default()
         });
         sleep(rest(plan)).await;
-        Some(snapshot(&world))
+        world.rest(true);
+        let held = at_rest(&world).await;
+        world.rest(false);
+        Some(held)
     } else {
         sleep(rest(plan)).await;
         None
@@ -162,9 +179,13 @@ async fn play(plan: &Plan) -> Run {
         Duration::from_secs(1)
     })
     .await;
-    let end = snapshot(&world);
+    let end = at_rest(&world).await;
     fathoming.abort();
-    collect(plan, &world, held, end, healed, through)
+    let mut run = collect(plan, &world, held, end, healed, through);
+    if told {
+        run.written = written(&run, &world);
+    }
+    run
 }
 
 /// What calm runs need to come to rest is less.
@@ -229,12 +250,12 @@ fn act(world: &Arc<World>, what: &What, visitors: &mut JoinSet<()>, doing: &mut 
                 }
             }
         }
-        What::Crash { node, back } => {
+        What::Crash { node, back, empty } => {
             world.crash(*node);
-            let (world, node, back) = (Arc::clone(world), *node, *back);
+            let (world, node, back, empty) = (Arc::clone(world), *node, *back, *empty);
             doing.spawn(async move {
                 sleep(Duration::from_millis(back)).await;
-                world.start(node);
+                world.start(node, empty);
             });
         }
         What::Drain { node, back } => {
@@ -242,7 +263,7 @@ fn act(world: &Arc<World>, what: &What, visitors: &mut JoinSet<()>, doing: &mut 
             doing.spawn(async move {
                 world.drain(node).await;
                 sleep(Duration::from_millis(back)).await;
-                world.start(node);
+                world.start(node, false);
             });
         }
         What::Jump { node, by } => world.jump(*node, *by),
@@ -261,8 +282,23 @@ async fn heal(world: &Arc<World>, doing: &mut JoinSet<()>) {
         if world.node(node).is_some_and(|live| live.is_stopping()) {
             world.crash(node);
         }
-        world.start(node);
+        world.start(node, false);
     }
+}
+
+/// What is where when nothing is written for a while, before or after.
+async fn at_rest(world: &World) -> Snapshot {
+    sleep(RESTS).await;
+    let mut seen = snapshot(world);
+    for _ in 0..RESTS_MAX {
+        let since = Micros(seen.at.0 - RESTS.as_micros() as u64);
+        sleep(RESTS).await;
+        if !world.server().is_written_since(since) {
+            break;
+        }
+        seen = snapshot(world);
+    }
+    seen
 }
 
 fn snapshot(world: &World) -> Snapshot {
@@ -321,12 +357,6 @@ fn collect(
     let up = world.up();
     let (deepest, longest) = *world.deepest.lock();
     let server = world.server();
-    let ids: BTreeSet<_> = world
-        .history
-        .lock()
-        .iter()
-        .filter_map(Seen::ticket)
-        .collect();
     Run {
         plan: plan.clone(),
         history: std::mem::take(&mut *world.history.lock()),
@@ -350,6 +380,12 @@ fn collect(
             .collect(),
         panics: panics(),
         struck: world.net.lock().struck.clone(),
-        written: ids.iter().map(|id| (*id, server.story(id))).collect(),
+        written: BTreeMap::new(),
     }
+}
+
+fn written(run: &Run, world: &World) -> BTreeMap<TicketId, Vec<(Micros, String)>> {
+    let ids: BTreeSet<_> = run.history.iter().filter_map(Seen::ticket).collect();
+    let server = world.server();
+    ids.into_iter().map(|id| (id, server.story(&id))).collect()
 }

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use super::check::{self, Verdict};
 use super::plan::Plan;
-use super::run::{note_panics, run};
+use super::run::{note_panics, run, run_told};
 use super::shrink::{Broken, shrink};
 
 /// Seeds of a run that nobody asked more of.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 100;
 /// After so many broken seeds the rest is not looked at.
 const BROKEN_MAX: usize = 4;
 
@@ -108,7 +108,7 @@ fn one_seed(seed: u64, sum: &Mutex<Sum>) {
 /// A broken plan, told.
 fn story(broken: Broken) -> String {
     let Broken { plan, rule, how } = broken;
-    let run = run(&plan);
+    let run = run_told(&plan);
     let mut written: Vec<_> = run
         .written
         .iter()
@@ -127,17 +127,25 @@ fn story(broken: Broken) -> String {
             format!("  {at} node {node:?} {call:?} {answer:?}")
         })
         .collect();
+    let deeds: Vec<_> = run
+        .ledger
+        .iter()
+        .filter(|_| rule.starts_with("I3"))
+        .map(|line| format!("  {} {} {:?}", check::sec(line.at), line.id, line.deed))
+        .collect();
     let written: Vec<_> = written
         .into_iter()
         .map(|(at, id, line)| format!("  {} {id} {line}", check::sec(at)))
         .collect();
     format!(
         "{rule} is broken: {}\n\nSIM_SEED={} make sim replays it; this much of it is enough:\n{plan}\n\
-         written of these tickets:\n{}\ncalls of this visitor:\n{}",
+         written of these tickets:\n{}\ncalls of this visitor:\n{}\n\
+         turns:\n{}",
         how.join("\n  "),
         plan.seed,
         written.join("\n"),
         calls.join("\n"),
+        deeds.join("\n"),
     )
 }
 

@@ -2,14 +2,16 @@
 //! tickets, `Gate` gives turns, and what a gate changes is written to a feed in the same step. It can
 //! lose what it acknowledged, forget the beginning of a feed, or lose everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tidegate::model::gate::{
     AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest,
 };
-use tidegate::model::{Batch, EventId, Kind, Micros, NodeId, Record, TicketId, TicketKey, home};
+use tidegate::model::{
+    Batch, EventId, Kind, Micros, NodeId, Record, Rulings, TicketId, TicketKey, home,
+};
 use tidegate::room::GATE_EPOCH;
 use tidegate::store::gate::{Bucket, Change, Gate};
 use tidegate::store::memory::{Memory, Settings};
@@ -17,10 +19,17 @@ use tidegate::store::{Feed, Position, Store as _, Stored};
 
 use super::ledger::{Deed, Ledger};
 
+/// Where rulings and the store's name are.
+pub const META: u16 = 0;
+
 pub struct Server {
     partitions: Vec<Partition>,
     gates: BTreeMap<EventId, (Gate, Vec<Step>)>,
-    pub policies: BTreeMap<EventId, String>,
+    rulings: Rulings,
+    /// What they were, and since when.
+    rulings_log: Vec<(Micros, Rulings)>,
+    /// When an event was erased, and what of it.
+    erased: Vec<(Micros, EventId, Micros)>,
     /// Another number is another store.
     pub deployment: u64,
     /// What gates did, as the world saw it.
@@ -105,7 +114,9 @@ impl Server {
         Self {
             partitions: (0..partitions).map(|_| Partition::new(now)).collect(),
             gates: BTreeMap::new(),
-            policies: BTreeMap::new(),
+            rulings: Rulings::default(),
+            rulings_log: vec![(Micros(0), Rulings::default())],
+            erased: Vec::new(),
             deployment: 0,
             ledger: Ledger::default(),
             now,
@@ -166,6 +177,30 @@ impl Server {
                 self.ledger.heard(records);
             }
         }
+    }
+
+    /// What operators ruled, unless that is known.
+    pub fn rulings(&self, known: u64) -> Option<Rulings> {
+        (self.rulings.revision != known).then(|| self.rulings.clone())
+    }
+
+    /// What somebody changes in the rulings.
+    pub fn rule<T>(&mut self, change: impl FnOnce(&mut Rulings) -> T) -> T {
+        let answer = change(&mut self.rulings);
+        self.rulings_log.push((self.now, self.rulings.clone()));
+        answer
+    }
+
+    /// Takes out what a forgotten event left.
+    pub fn erase(&mut self, event: &EventId, until: Micros) {
+        for partition in &self.partitions {
+            at_once(partition.memory.erase(event.clone(), until)).expect("memory erases all");
+        }
+        let done = |(_, name, at): &(Micros, EventId, Micros)| name == event && *at >= until;
+        if !self.erased.iter().any(done) {
+            self.gates.remove(event);
+        }
+        self.erased.push((self.now, event.clone(), until));
     }
 
     pub fn load(&self, partition: u16) -> Vec<(EventId, Vec<Stored>)> {
@@ -301,6 +336,17 @@ impl Server {
                     .expect("memory takes all");
             }
         }
+        if lost(META) {
+            self.erased.retain(|(at, ..)| *at <= moment);
+            self.rulings_log.retain(|(at, _)| *at <= moment);
+            let last = self.rulings_log.last();
+            self.rulings = last.map_or_else(Rulings::default, |(_, rulings)| rulings.clone());
+        }
+        for partition in &self.partitions {
+            for (_, event, until) in &self.erased {
+                at_once(partition.memory.erase(event.clone(), *until)).expect("memory erases all");
+            }
+        }
         let count = self.partitions.len() as u64;
         for (event, (gate, steps)) in &mut self.gates {
             if !lost((home::event_key(event) % count) as u16) {
@@ -324,7 +370,6 @@ impl Server {
     pub fn wipe(&mut self) {
         self.lose_after(Micros(0), |_| true);
         self.gates.clear();
-        self.policies.clear();
         self.deployment += 1;
     }
 
@@ -352,6 +397,15 @@ impl Server {
         keys
     }
 
+    /// Whether anything was written since a moment.
+    pub fn is_written_since(&self, moment: Micros) -> bool {
+        self.partitions.iter().any(|partition| {
+            let lately = partition.archive.iter().rev();
+            let mut lately = lately.take_while(|(at, _)| *at > moment);
+            lately.any(|(_, batch)| !batch.is_empty())
+        })
+    }
+
     /// Since when the store has known each ticket for good.
     pub fn known(&self) -> BTreeMap<TicketId, Micros> {
         let mut known = BTreeMap::new();
@@ -370,13 +424,12 @@ impl Server {
     pub fn story(&self, id: &TicketId) -> Vec<(Micros, String)> {
         let mut told = Vec::new();
         for partition in &self.partitions {
+            let log = partition.log.iter();
+            let held: BTreeSet<_> = log.map(|entry| Arc::as_ptr(&entry.batch)).collect();
             for (at, batch) in &partition.archive {
                 let by_gate = batch.epoch == GATE_EPOCH;
                 let from = if by_gate { "a gate, asked by " } else { "" };
-                let held = partition
-                    .log
-                    .iter()
-                    .any(|entry| Arc::ptr_eq(&entry.batch, batch));
+                let held = held.contains(&Arc::as_ptr(batch));
                 let lost = if held { "" } else { " (lost since)" };
                 for record in batch.events.iter().flat_map(|(_, records)| records) {
                     if record.id == *id {

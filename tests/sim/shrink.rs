@@ -15,18 +15,6 @@ pub struct Broken {
     pub how: Vec<String>,
 }
 
-/// Runs a plan and answers the first rule it breaks.
-pub fn broken(plan: &Plan) -> Option<Broken> {
-    let run = run(plan);
-    let first = |verdict: &Verdict| !verdict.broken.is_empty();
-    let verdict = check::all(&run).into_iter().find(first)?;
-    Some(Broken {
-        plan: plan.clone(),
-        rule: verdict.of,
-        how: verdict.broken,
-    })
-}
-
 /// Takes out of a plan what it does not need to break the same rule.
 pub fn shrink(from: Broken) -> Broken {
     let mut best = from;

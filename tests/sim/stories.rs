@@ -14,7 +14,7 @@ use crate::room::house::policy;
 
 const STEP: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
-const MOMENT: Duration = Duration::from_millis(150);
+const MOMENT: Duration = Duration::from_millis(300);
 
 fn still() -> Policy {
     Policy {
@@ -258,6 +258,7 @@ fn a_wiped_gate_starts_with_an_empty_bucket_and_knows_who_entered() {
     fleet.enter(0, &tokens[0]).unwrap();
     fleet.pass(SECOND);
     fleet.wipe();
+    fleet.notice();
     let before = fleet.turns();
     fleet.pass(SECOND);
     let called = fleet.turns() - before;
@@ -272,6 +273,35 @@ fn a_wiped_gate_starts_with_an_empty_bucket_and_knows_who_entered() {
         let places = fleet.places(token);
         assert!(places[0] > 0 && places[0] == places[1]);
     }
+}
+
+#[test]
+fn a_wiped_gate_does_not_pay_for_what_it_gave_before() {
+    let patient = Policy {
+        heartbeat_ttl: 3600 * SECOND,
+        ready_ttl: 60 * SECOND,
+        ..policy()
+    };
+    let mut fleet = Fleet::new(2, patient);
+    let tokens: Vec<_> = (0..1_600).map(|n| fleet.join(n % 2).token).collect();
+    for token in &tokens[..1_300] {
+        while !fleet.status(0, token).unwrap().ready {
+            fleet.pass(SECOND / 10);
+        }
+        fleet.enter(0, token).unwrap();
+    }
+    // First a gate is noticed that fell back, then what follows in the feeds, then the name.
+    let rate_holds = |fleet: &mut Fleet| {
+        let before = fleet.turns();
+        fleet.pass(3 * SECOND);
+        let called = fleet.turns() - before;
+        assert!((26..=32).contains(&called), "{called} turns in 3 seconds");
+    };
+    fleet.wipe();
+    rate_holds(&mut fleet);
+    fleet.notice();
+    rate_holds(&mut fleet);
+    rate_holds(&mut fleet);
 }
 
 #[test]
@@ -420,6 +450,29 @@ fn a_told_place_does_not_rise_when_earlier_joins_are_heard_of() {
     fleet.pass(MOMENT);
     let again = fleet.join_with(1, "key");
     assert_eq!(replayed.token, again.token);
+}
+
+#[test]
+fn a_told_place_stands_for_as_long_as_others_are_not_heard() {
+    let mut fleet = Fleet::new(2, still());
+    fleet.pass(SECOND);
+    fleet.trouble(Trouble::Deaf, Set::one(1));
+    for _ in 0..10 {
+        fleet.join(0);
+    }
+    fleet.pass(SECOND / 1000);
+    let early = fleet.join(1);
+    fleet.pass(SECOND / 1000);
+    let joined = fleet.join(1);
+    let told = joined.standing.position;
+    fleet.leave(1, &early.token);
+    for _ in 0..10 {
+        fleet.pass(MOMENT);
+        assert_eq!(fleet.place(1, &joined.token), told);
+    }
+    fleet.heal();
+    fleet.pass(2 * SECOND);
+    assert_eq!(fleet.places(&joined.token), [11, 11]);
 }
 
 #[test]

@@ -110,11 +110,13 @@ impl Visitor {
 
     /// Lives until it is inside, gone, or at its end.
     pub async fn live(mut self) {
+        self.world.rested().await;
         self.join().await;
         while self.poll().await {
             let every = self.visit.every;
             let jitter = self.random.random_range(0..=every / 5);
             sleep(Duration::from_millis(every - every / 10 + jitter)).await;
+            self.world.rested().await;
         }
     }
 
@@ -140,6 +142,7 @@ impl Visitor {
 
     async fn join(&mut self) {
         loop {
+            self.world.rested().await;
             let both = self.visit.twice.then(|| self.some_node()).flatten();
             if let Some(first) = both {
                 // The answer of this one is lost.

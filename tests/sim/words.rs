@@ -115,10 +115,11 @@ impl fmt::Display for InWords<'_> {
                 partitions: of,
                 kept,
             } => write!(f, "the feed of {} keeps {kept} batches", partitions(*of)),
-            What::Crash { node, back } => {
+            What::Crash { node, back, empty } => {
+                let how = if *empty { ", without the store" } else { "" };
                 write!(
                     f,
-                    "node {node} dies, and starts again {} s later",
+                    "node {node} dies, and starts again {} s later{how}",
                     sec(*back)
                 )
             }

@@ -5,23 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep};
 
-use tidegate::app::{Design, Engine};
+use tidegate::app::{Handles, StoreEffects, Work, catch_up, load};
 use tidegate::clock::Clock;
-use tidegate::journal::lane::Limits;
+use tidegate::journal::health::Health;
+use tidegate::journal::lane::{Journal, Limits};
 use tidegate::model::pass::PassKeys;
 use tidegate::model::token::TicketKeys;
-use tidegate::model::{EventId, Micros, NodeId, Policy, PolicyPatch};
-use tidegate::room::Room;
-use tidegate::room::effects::Effects;
-use tidegate::store::{Feed, Position};
+use tidegate::model::{Change, EventId, Micros, NodeId, Policy, PolicyPatch, Rulings};
+use tidegate::room::effects::{Effects, Nodes};
+use tidegate::room::{Identity, Room};
+use tidegate::store::{Feed, Position, Store};
 
 use super::history::Seen;
-use super::link::Link;
+use super::link::{KEPT, Link};
 use super::net::{Active, Fate, Net};
 use super::server::Server;
 use crate::room::house::{START, event, settings};
@@ -46,6 +48,10 @@ pub struct Setting {
 pub const SKEW_MAX: Duration = Duration::from_secs(1);
 /// A node whose view is older calls nobody.
 pub const LAG_MAX: Duration = Duration::from_millis(500);
+/// Answers are called degraded when something has waited for the store for so long.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+/// A store that does not answer a start is asked again after this.
+const START_RETRY: Duration = Duration::from_secs(3);
 /// The name under which deeds and places are told.
 pub fn sale() -> EventId {
     event("sale")
@@ -57,7 +63,10 @@ pub struct Live {
     pub room: Arc<Room>,
     pub effects: Arc<dyn Effects>,
     pub clock: Clock,
-    engine: Mutex<Option<Engine>>,
+    work: Mutex<Option<Work>>,
+    /// What makes up for a start without the store.
+    late: Mutex<Option<JoinHandle<Option<Work>>>>,
+    stop_waiting: watch::Sender<bool>,
     draining: AtomicBool,
     dead: AtomicBool,
 }
@@ -76,6 +85,11 @@ impl Live {
     pub fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Relaxed)
     }
+}
+
+struct Parts {
+    handles: Handles,
+    effects: StoreEffects,
 }
 
 enum Slot {
@@ -98,6 +112,8 @@ pub struct World {
     pub history: Mutex<Vec<Seen>>,
     /// Visitors' tokens.
     tokens: Mutex<BTreeMap<usize, String>>,
+    /// Visitors do nothing for a while.
+    resting: AtomicBool,
     /// Records that drained nodes could not write.
     pub left_behind: Mutex<usize>,
     /// The most records that any journal held, and the most tickets that waited in a node's view.
@@ -119,6 +135,7 @@ impl World {
             written: (0..setting.partitions).map(|_| Notify::new()).collect(),
             history: Mutex::default(),
             tokens: Mutex::default(),
+            resting: AtomicBool::new(false),
             left_behind: Mutex::default(),
             deepest: Mutex::default(),
             setting,
@@ -150,6 +167,10 @@ impl World {
 
     pub fn fate(&self, node: u16, partition: u16, reads: bool) -> Fate {
         self.net.lock().fate(self.millis(), node, partition, reads)
+    }
+
+    pub fn is_blind(&self, node: u16) -> bool {
+        self.net.lock().is_blind(self.millis(), node)
     }
 
     pub fn is_cut(&self, node: u16, partition: u16) -> bool {
@@ -227,62 +248,106 @@ impl World {
         })
     }
 
-    fn design(&self, node: u16) -> Design {
-        Design {
-            node: NodeId(node),
-            fleet: self.setting.nodes,
+    /// A node's parts over its own link to the store, as a start puts them together.
+    fn parts(self: &Arc<Self>, number: u16) -> Parts {
+        let (setting, clock) = (&self.setting, self.clock(number));
+        let node = NodeId(number);
+        let now = Micros(clock.now_micros());
+        let epoch = (now.0 / 1_000_000) as u32;
+        let limits = Limits {
+            records_max: setting.journal,
+            batch_records: 64,
+            batch_bytes: 1 << 20,
+            flush_interval: Duration::from_millis(10),
+            patient_interval: Duration::from_millis(200),
+            tail_records: 100_000,
+        };
+        let journal = Arc::new(Journal::new(setting.partitions, node, epoch, limits));
+        let identity = Identity {
+            node,
+            fleet: setting.nodes,
+            epoch,
             events_max: 100,
             skew_max: SKEW_MAX,
             lag_max: LAG_MAX,
-            stale_after: Duration::from_secs(5),
-            limits: Limits {
-                records_max: self.setting.journal,
-                batch_records: 64,
-                batch_bytes: 1 << 20,
-                flush_interval: Duration::from_millis(10),
-                tail_records: 100_000,
-            },
-            settings: settings(self.setting.policy.clone()),
-        }
+        };
+        let key = vec![("k1".to_owned(), [7; 32])];
+        let keys = (
+            TicketKeys::new("k1", &key).expect("one key"),
+            PassKeys::new("k1", &key).expect("one key"),
+        );
+        let settings = settings(setting.policy.clone());
+        let room = Room::new(now, identity, settings, keys, Arc::clone(&journal));
+        let store: Arc<dyn Store> = Arc::new(Link {
+            node: number,
+            world: Arc::clone(self),
+        });
+        let handles = Handles {
+            room: Arc::new(room),
+            journal: Arc::clone(&journal),
+            store: Arc::clone(&store),
+            health: Arc::new(Health::new(u64::from(number))),
+            clock: clock.clone(),
+        };
+        let effects = StoreEffects {
+            store,
+            health: Arc::clone(&handles.health),
+            journal,
+            clock,
+            stale_after: STALE_AFTER,
+            in_fleet: setting.nodes > 1,
+            nodes: ArcSwap::from_pointee(Nodes {
+                own: node,
+                size: setting.nodes,
+                beats: Vec::new(),
+                number_taken: false,
+            }),
+        };
+        Parts { handles, effects }
     }
 
-    /// Starts a node, which takes as long as the store takes to answer.
-    pub fn start(self: &Arc<Self>, number: u16) {
-        let world = Arc::clone(self);
+    /// Starts a node, which takes as long as the store takes to answer; or at once and without it.
+    pub fn start(self: &Arc<Self>, number: u16, empty: bool) {
         let mut slots = self.slots.lock();
         let slot = &mut slots[usize::from(number)];
         if !matches!(slot, Slot::Down) {
             return;
         }
+        let world = Arc::clone(self);
         let starting = tokio::spawn(async move {
-            let key = vec![("k1".to_owned(), [7; 32])];
-            let keys = (
-                TicketKeys::new("k1", &key).expect("one key"),
-                PassKeys::new("k1", &key).expect("one key"),
-            );
-            let clock = world.clock(number);
-            let link = Link {
-                node: number,
-                world: Arc::clone(&world),
-            };
-            let design = world.design(number);
-            let opened = Engine::open(design, clock.clone(), Arc::new(link), keys).await;
-            let mut engine = opened.expect("a link fails only for a while");
-            engine.run().await.expect("a link fails only for a while");
+            let Parts { handles, effects } = world.parts(number);
+            let Handles {
+                room, store, clock, ..
+            } = &handles;
+            let (room, clock) = (Arc::clone(room), clock.clone());
+            let (stop_waiting, stop) = watch::channel(false);
+            let (mut work, mut late) = (None, None);
+            if empty {
+                handles.health.leave_alone();
+                room.serve_empty();
+                let (fail, _) = oneshot::channel();
+                late = Some(tokio::spawn(catch_up(STALE_AFTER, handles, stop, fail)));
+            } else {
+                let loaded = loop {
+                    match load(&room, store, &clock).await {
+                        Ok(loaded) => break loaded,
+                        Err(_) => sleep(START_RETRY).await,
+                    }
+                };
+                work = Some(Work::start(STALE_AFTER, &handles, loaded));
+                room.set_loaded(true);
+            }
             let live = Live {
                 number,
-                room: Arc::clone(&engine.room),
-                effects: Arc::clone(&engine.effects) as Arc<dyn Effects>,
+                room,
+                effects: Arc::new(effects),
                 clock,
-                engine: Mutex::new(Some(engine)),
+                work: Mutex::new(work),
+                late: Mutex::new(late),
+                stop_waiting,
                 draining: AtomicBool::new(false),
                 dead: AtomicBool::new(false),
             };
-            // Changed while this one was loading.
-            let patch = world.server().policies.get(&sale()).cloned();
-            if let Some(patch) = patch.and_then(|text| serde_json::from_str(&text).ok()) {
-                let _ = live.room.set_patch(live.now(), &sale(), Some(patch));
-            }
             world.slots.lock()[usize::from(number)] = Slot::Up(Arc::new(live));
         });
         *slot = Slot::Starting(starting.abort_handle());
@@ -299,7 +364,10 @@ impl World {
             Slot::Starting(task) => task.abort(),
             Slot::Up(live) => {
                 live.dead.store(true, Ordering::Relaxed);
-                drop(live.engine.lock().take());
+                drop(live.work.lock().take());
+                if let Some(late) = live.late.lock().take() {
+                    late.abort();
+                }
             }
         }
     }
@@ -312,12 +380,18 @@ impl World {
         live.draining.store(true, Ordering::Relaxed);
         // Requests on their way are answered first.
         sleep(Duration::from_millis(20)).await;
-        let engine = live.engine.lock().take();
-        let Some(engine) = engine else {
+        live.stop_waiting.send_replace(true);
+        let late = live.late.lock().take();
+        let late = match late {
+            Some(late) => late.await.ok().flatten(),
+            None => None,
+        };
+        let work = live.work.lock().take();
+        let Some(work) = work.or(late) else {
             return;
         };
-        let left = engine.stop(Duration::from_secs(10)).await;
-        *self.left_behind.lock() += left;
+        let left = work.stop(Duration::from_secs(10)).await;
+        *self.left_behind.lock() += left.unwrap_or_else(|| live.room.journal().depth());
         live.dead.store(true, Ordering::Relaxed);
         self.slots.lock()[usize::from(number)] = Slot::Down;
     }
@@ -347,16 +421,42 @@ impl World {
         up.collect()
     }
 
-    /// An operator changes the policy everywhere; later starts go by it too.
+    /// An operator changes the policy at some node; the others hear of it from the store.
     pub fn patch(&self, patch: &PolicyPatch) {
-        for live in self.up() {
-            let set = live
-                .room
-                .set_patch(live.now(), &sale(), Some(patch.clone()));
-            set.expect("a policy that keeps the rules");
-        }
         let text = serde_json::to_string(patch).expect("plain data");
-        self.server().policies = BTreeMap::from([(sale(), text)]);
+        let change = Change::Policy {
+            patch: Some(text),
+            over: None,
+        };
+        self.rule(0, &change);
+    }
+
+    /// An operator's change, which a node that reaches the store takes over at once. Answers how many
+    /// tickets were forgotten there.
+    pub fn rule(&self, first: usize, change: &Change) -> u64 {
+        let up = self.up();
+        let Some(live) = up.get(first).or(up.first()) else {
+            let at = self.now();
+            let ruled = |rulings: &mut Rulings| rulings.rule(&sale(), change, at, KEPT);
+            drop(self.server().rule(ruled));
+            return 0;
+        };
+        let at = live.room.stamp(live.now());
+        let ruled = |rulings: &mut Rulings| rulings.rule(&sale(), change, at, KEPT);
+        let ruled = self.server().rule(ruled);
+        live.room.take_ruling(live.now(), &sale(), &ruled.ruling)
+    }
+
+    /// Has visitors do nothing, or go on.
+    pub fn rest(&self, rest: bool) {
+        self.resting.store(rest, Ordering::Relaxed);
+    }
+
+    /// Waits while visitors are to do nothing.
+    pub async fn rested(&self) {
+        while self.resting.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// A number that was not given before.

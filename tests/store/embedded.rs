@@ -2,8 +2,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegate::model::Kind;
 use tidegate::model::gate::Entry;
+use tidegate::model::{Kind, Micros};
 use tidegate::store::embedded::{Fsync, OpenError, Settings};
 use tidegate::store::{Embedded, Retry, Store};
 
@@ -16,7 +16,7 @@ async fn contents(store: &Embedded) -> String {
     let partitions = (all(store, 0).await, all(store, 1).await);
     let facts = (
         store.meta(4).await.unwrap(),
-        store.policies().await.unwrap(),
+        store.rulings(0).await.unwrap(),
     );
     format!(
         "{partitions:?} {gates:?} {facts:?} {:?}",
@@ -37,7 +37,7 @@ async fn fill(store: &Embedded) {
     store.advance(request).await.unwrap();
     store.enter(enter(1, "the pass")).await.unwrap();
     store
-        .set_policy(event("f"), Some("{}".into()))
+        .rule(event("f"), policy_change("{}"), Micros(7))
         .await
         .unwrap();
     store.dev_secret("ticket").unwrap();
@@ -139,7 +139,7 @@ async fn what_was_forgotten_stays_forgotten() {
     fill(&store).await;
     // The last steps of the event are still being written when it is forgotten.
     let advance = store.advance(advance(6, 1, ids(3..4)));
-    let (advanced, forgotten) = tokio::join!(advance, store.forget(event("e")));
+    let (advanced, forgotten) = tokio::join!(advance, store.erase(event("e"), Micros(START)));
     advanced.unwrap();
     forgotten.unwrap();
     assert_eq!(store.gates().await.unwrap(), vec![]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::model::gate::{AdvanceRequest, EnterRequest, GatePolicy};
-use tidegate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record, TicketId};
+use tidegate::model::{Batch, Change, EventId, Gone, Kind, Micros, NodeId, Record, TicketId};
 use tidegate::store::redis::{self as on_redis, Mode};
 use tidegate::store::{Embedded, FeedLimits, Memory, Redis, Store, StoreClock, Stored};
 use tidegate::store::{embedded as folder, memory as in_memory};
@@ -192,6 +192,13 @@ pub async fn all(store: &dyn Store, partition: u16) -> Vec<(EventId, Stored)> {
         Stored::Removed { id, .. } => (event.clone(), *id, 0),
     });
     all
+}
+
+pub fn policy_change(patch: &str) -> Change {
+    Change::Policy {
+        patch: Some(patch.to_owned()),
+        over: None,
+    }
 }
 
 pub const POLICY: GatePolicy = GatePolicy {

@@ -6,6 +6,7 @@ mod feeds;
 mod gates;
 mod kit;
 mod redis;
+mod rulings;
 mod tickets;
 
 macro_rules! cases {
@@ -34,9 +35,13 @@ macro_rules! hold_to_the_contract {
                     partitions_and_events_are_apart,
                     removals_are_forgotten_after_their_time,
                     a_foreign_cursor_is_refused,
-                    the_fixed_facts_stay,
-                    policies_are_kept_replaced_and_forgotten,
-                    a_forgotten_event_is_gone_and_others_stay;
+                    the_fixed_facts_stay;
+                rulings:
+                    rulings_are_kept_in_the_stores_order,
+                    a_ruling_made_for_another_one_is_not_taken,
+                    rulings_that_say_nothing_are_dropped_in_time,
+                    what_was_lost_of_the_rulings_is_restored,
+                    what_is_as_old_as_the_forgetting_is_erased;
                 feeds:
                     who_follows_from_the_end_misses_nothing,
                     a_feed_is_read_in_steps,
@@ -52,6 +57,21 @@ macro_rules! hold_to_the_contract {
             }
         })+
     };
+}
+
+/// Of the stores that nodes share.
+mod shared {
+    macro_rules! of {
+        ($($store:ident),+) => {
+            $(mod $store {
+                cases! {
+                    crate::store::kit::$store;
+                    rulings: the_nodes_hear_of_each_other;
+                }
+            })+
+        };
+    }
+    of!(memory, redis_single, redis_cluster);
 }
 
 mod contract {

@@ -3,13 +3,14 @@
 use ahash::AHashMap;
 
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
-use crate::model::{Batch, EventId, Gone, Kind, Micros, TicketId, micros};
+use crate::model::ruling;
+use crate::model::{Batch, EventId, Gone, Kind, Micros, Ruled, Ruling, Rulings, TicketId, micros};
 use crate::store::gate::{Change, Gate};
 use crate::store::{Meta, StoreClock};
 
 use super::disk::{Disk, Table, Writes};
 use super::layout::{self, Piece};
-use super::{Failure, Settings};
+use super::{Failure, Settings, load};
 
 /// How many removals a group forgets at most.
 const FORGOTTEN_MAX: usize = 1_024;
@@ -23,6 +24,7 @@ pub(super) struct Desk {
     clock: StoreClock,
     settings: Settings,
     pub(super) gates: AHashMap<EventId, Gate>,
+    rulings: Rulings,
     /// Removals before this key are forgotten already, so nobody looks there again.
     forgotten_to: Vec<u8>,
 }
@@ -41,6 +43,7 @@ impl Desk {
             }
         }
         Ok(Self {
+            rulings: load::rulings(&disk)?,
             disk,
             writes: Writes::default(),
             closing: false,
@@ -203,11 +206,38 @@ impl Desk {
         Ok(meta)
     }
 
-    pub fn set_policy(&mut self, event: &EventId, patch: Option<String>) {
-        let key = layout::policy(event);
-        match patch {
-            Some(patch) => self.writes.put(Table::Facts, key, patch.into_bytes()),
-            None => self.writes.remove(Table::Facts, key),
+    /// What operators ruled, unless it is of this revision.
+    pub fn rulings(&self, known: u64) -> Option<Rulings> {
+        (self.rulings.revision != known).then(|| self.rulings.clone())
+    }
+
+    pub fn rule(&mut self, event: &EventId, change: &ruling::Change, at: Micros) -> Ruled {
+        let before: Vec<_> = self.rulings.events.keys().cloned().collect();
+        let keep = self.settings.keep_removed;
+        let ruled = self.rulings.rule(event, change, at, keep);
+        for event in before {
+            if !self.rulings.events.contains_key(&event) {
+                self.writes.remove(Table::Facts, layout::ruling(&event));
+                self.writes.remove(Table::Facts, layout::erased(&event));
+            }
         }
+        self.write_ruling(event);
+        ruled
+    }
+
+    pub fn restore_rulings(&mut self, rulings: Vec<(EventId, Ruling)>) {
+        for event in self.rulings.restore(rulings) {
+            self.write_ruling(&event);
+        }
+    }
+
+    fn write_ruling(&mut self, event: &EventId) {
+        let revision = self.rulings.revision.to_be_bytes().to_vec();
+        if let Some(ruling) = self.rulings.events.get(event) {
+            let (key, text) = (layout::ruling(event), ruling.to_string());
+            self.writes.put(Table::Facts, key, text.into_bytes());
+        }
+        self.writes
+            .put(Table::Facts, layout::REVISION.to_vec(), revision);
     }
 }

@@ -46,6 +46,12 @@ impl Writes {
         }
     }
 
+    /// The keys of a table that wait to be written.
+    pub fn keys(&self, table: Table) -> impl Iterator<Item = &Vec<u8>> {
+        let keys = self.0.iter().filter(|(_, value)| value.is_some());
+        keys.filter_map(move |((of, key), _)| (*of == table).then_some(key))
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -5,11 +5,11 @@
 //! | tickets | partition, event, id | [`Held`] |
 //! | removed | moment, partition, event, id | nothing: the removals by age |
 //! | gates | event, part, id | what that part of the event's gate keeps |
-//! | facts | a name | the fixed facts, policies, secrets |
+//! | facts | a name | the fixed facts, rulings, secrets |
 //!
 //! An event in a key is its length in one byte, then its name.
 
-use crate::model::{EventId, Gone, Kind, Micros, TicketId};
+use crate::model::{EventId, Gone, Kind, Micros, Ruling, TicketId};
 use crate::store::Meta;
 use crate::store::gate::{Bucket, Change};
 use crate::store::merge::Held;
@@ -183,27 +183,41 @@ pub(super) fn parse_meta(value: &[u8]) -> Result<Meta, Unreadable> {
     serde_json::from_slice(value).map_err(|_| unreadable("the fixed facts", value))
 }
 
-/// Where an event's policy is kept.
-pub(super) fn policy(event: &EventId) -> Vec<u8> {
-    [POLICIES, event.as_str().as_bytes()].concat()
+/// Where what was ruled on an event is kept.
+pub(super) fn ruling(event: &EventId) -> Vec<u8> {
+    [RULINGS, event.as_str().as_bytes()].concat()
 }
 
-/// The start of every policy's key.
-pub(super) const POLICIES: &[u8] = b"policy:";
+/// The start of every ruling's key.
+pub(super) const RULINGS: &[u8] = b"ruling:";
+
+/// Where the revision of the rulings is kept.
+pub(super) const REVISION: &[u8] = b"revision";
 
 /// Where a secret is kept.
 pub(super) fn secret(name: &str) -> Vec<u8> {
     [b"secret:", name.as_bytes()].concat()
 }
 
-/// The event and the text of a policy's key and value.
-pub(super) fn parse_policy(key: &[u8], value: &[u8]) -> Result<(EventId, String), Unreadable> {
+/// The event and the ruling of a ruling's key and value.
+pub(super) fn parse_ruling(key: &[u8], value: &[u8]) -> Result<(EventId, Ruling), Unreadable> {
     let parse = || {
-        let event = std::str::from_utf8(key.strip_prefix(POLICIES)?).ok()?;
-        let text = String::from_utf8(value.to_vec()).ok()?;
-        Some((EventId::new(event).ok()?, text))
+        let event = std::str::from_utf8(key.strip_prefix(RULINGS)?).ok()?;
+        let ruling = std::str::from_utf8(value).ok()?.parse().ok()?;
+        Some((EventId::new(event).ok()?, ruling))
     };
-    parse().ok_or_else(|| unreadable("a policy", key))
+    parse().ok_or_else(|| unreadable("a ruling", key))
+}
+
+/// Where it is kept until when an event was erased last.
+pub(super) fn erased(event: &EventId) -> Vec<u8> {
+    [b"erased:", event.as_str().as_bytes()].concat()
+}
+
+/// A number as bytes.
+pub(super) fn number(value: &[u8]) -> Result<u64, Unreadable> {
+    let bytes = value.try_into().map_err(|_| unreadable("a number", value));
+    bytes.map(u64::from_be_bytes)
 }
 
 fn push_event(key: &mut Vec<u8>, event: &EventId) {

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use crate::model::{EventId, Micros};
+use crate::model::{EventId, Micros, Rulings};
 use crate::store::{Chunk, Cursor};
 
 use super::Failure;
@@ -51,12 +51,19 @@ pub(super) fn chunk(
     Ok(chunk)
 }
 
-/// All policies.
-pub(super) fn policies(disk: &Disk) -> Result<Vec<(EventId, String)>, Failure> {
-    let entries = disk.table(Table::Facts).prefix(layout::POLICIES);
+/// All rulings.
+pub(super) fn rulings(disk: &Disk) -> Result<Rulings, Failure> {
+    let facts = disk.table(Table::Facts);
     let read = |entry: fjall::Guard| {
         let (key, value) = entry.into_inner()?;
-        Ok(layout::parse_policy(&key, &value)?)
+        Ok(layout::parse_ruling(&key, &value)?)
     };
-    entries.map(read).collect()
+    let revision = facts.get(layout::REVISION)?;
+    Ok(Rulings {
+        revision: revision.map_or(Ok(0), |value| layout::number(&value))?,
+        events: facts
+            .prefix(layout::RULINGS)
+            .map(read)
+            .collect::<Result<_, Failure>>()?,
+    })
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::OpenError;
 
 /// The file's name within the folder.
-const NAME: &str = "tidegate.lock";
+pub(super) const NAME: &str = "tidegate.lock";
 
 /// The folder is ours while this lives; the operating system lets go of it however we end.
 #[derive(Debug)]

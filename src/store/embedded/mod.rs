@@ -10,6 +10,7 @@ mod error;
 mod layout;
 mod load;
 mod lock;
+mod survey;
 mod tail;
 mod writer;
 
@@ -24,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView};
-use crate::model::{Batch, EventId, Micros, TicketId, micros};
+use crate::model::{Batch, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId, micros};
 
 use super::feed::Ring;
 use super::{
@@ -38,6 +39,7 @@ use writer::{Ack, Broken, Step};
 
 use error::Failure;
 pub use error::OpenError;
+pub use survey::{Survey, survey};
 
 /// How long a call waits for the disk before it gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -357,22 +359,32 @@ impl Store for Embedded {
         })
     }
 
-    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>> {
-        self.read("read the policies", load::policies)
+    fn rulings(&self, known: u64) -> Answer<'_, Option<Rulings>> {
+        self.step("read the rulings", move |desk| {
+            let rulings = desk.rulings(known);
+            Ok(move || rulings)
+        })
     }
 
-    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()> {
-        self.step("set a policy", move |desk| {
-            desk.set_policy(&event, patch);
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Answer<'_, Ruled> {
+        self.step("rule on an event", move |desk| {
+            let ruled = desk.rule(&event, &change, at);
+            Ok(move || ruled)
+        })
+    }
+
+    fn restore_rulings(&self, rulings: Vec<(EventId, Ruling)>) -> Answer<'_, ()> {
+        self.step("restore rulings", move |desk| {
+            desk.restore_rulings(rulings);
             Ok(|| ())
         })
     }
 
-    fn forget(&self, event: EventId) -> Answer<'_, ()> {
+    fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()> {
         Box::pin(async move {
-            let mut at = Some(Erasing::new(event));
+            let mut at = Some(Erasing::new(event, until));
             while let Some(here) = at {
-                let step = self.step("forget an event", move |desk| {
+                let step = self.step("erase an event", move |desk| {
                     let next = desk.erase(here)?;
                     Ok(move || next)
                 });

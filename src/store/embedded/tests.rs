@@ -105,7 +105,11 @@ async fn a_large_event_is_forgotten_in_many_steps() {
         store.append(partition, Arc::new(batch)).await.unwrap();
     }
     store.advance(advance(1)).await.unwrap();
-    store.forget(EventId::new("e").unwrap()).await.unwrap();
+    let until = Micros(9);
+    store
+        .erase(EventId::new("e").unwrap(), until)
+        .await
+        .unwrap();
     assert_eq!(store.gates().await.unwrap(), vec![]);
     drop(store);
     let store = open(folder.path());

@@ -2,13 +2,13 @@
 
 use super::{Change, Gate, TURN, lapsed};
 use crate::model::Micros;
-use crate::model::gate::SettleRequest;
+use crate::model::gate::{LOST_AT_MOST, SettleRequest};
 
 impl Gate {
     /// Takes over turns and entries that nodes know of. What is news was given without being paid
     /// for here, so the bucket pays, below zero if it must; a gate that knew nothing at all starts
-    /// with an empty bucket instead, since what was given lately came out of the one it lost.
-    /// Harmless when repeated.
+    /// with an empty bucket instead, since what was given lately came out of the one it lost. What
+    /// is older than [`LOST_AT_MOST`] was lost with such a bucket. Harmless when repeated.
     pub fn settle(&mut self, now: Micros, request: &SettleRequest, changes: &mut Vec<Change>) {
         let policy = &request.policy;
         let fresh = self.bucket.filled_at == Micros(0);
@@ -24,19 +24,32 @@ impl Gate {
             }
             if self.called.by_id.contains_key(&id) {
                 learnt.push(Change::Called(id, None));
-            } else {
+            } else if at.0.saturating_add(LOST_AT_MOST) > now.0 {
                 news += 1;
             }
             self.learn(learnt, changes);
         }
         for turn in &request.called {
-            let known = self.called.by_id.contains_key(&turn.id)
-                || self.missed.by_id.contains_key(&turn.id)
-                || self.entered.by_id.contains_key(&turn.id);
-            if !known && !lapsed(turn.until, now) {
-                news += 1;
-                self.learn(vec![Change::Called(turn.id, Some(turn.until))], changes);
+            if self.entered.by_id.contains_key(&turn.id) || lapsed(turn.until, now) {
+                continue;
             }
+            let mut learnt = vec![Change::Called(turn.id, Some(turn.until))];
+            if let Some(&until) = self.called.by_id.get(&turn.id) {
+                // Lapsed and given anew meanwhile: what came back for the one paid for the other.
+                if lapsed(until, turn.until) {
+                    self.learn(learnt, changes);
+                }
+                continue;
+            }
+            if let Some(&until) = self.missed.by_id.get(&turn.id) {
+                let missed = until.0.saturating_sub(policy.late_grace);
+                if turn.until.0 <= missed {
+                    continue;
+                }
+                learnt.push(Change::Missed(turn.id, None));
+            }
+            news += 1;
+            self.learn(learnt, changes);
         }
         if fresh {
             self.bucket.filled_at = now.max(Micros(1));

@@ -80,7 +80,7 @@ impl Redis {
             }
         }
         let reply = Reply(DURING);
-        let answer = reply.list(call.run(&self.link, DURING).await?)?;
+        let answer = reply.list(call.run(self.link().await?, DURING).await?)?;
         let [position, before] = <[Value; 2]>::try_from(answer).map_err(|_| reply.unexpected())?;
         let (position, before) = (reply.text(position)?, reply.text(before)?);
         self.acknowledged

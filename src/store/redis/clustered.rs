@@ -1,16 +1,18 @@
 //! The connections to a cluster, replaced as a whole when servers stop answering.
 //!
 //! The client follows redirections and renews its map of slots when it is redirected or a connection
-//! breaks. A master that hangs does neither, and its replica is promoted unnoticed: so a call that
-//! ran out of time has all connections made anew, aside, and taken into use once they stand.
+//! breaks. A master that hangs does neither, and its replica is promoted unnoticed; and when all servers
+//! were away it may end up with no server to ask, for good. So a call that ran out of time, or found
+//! nobody, has all connections made anew, aside, and taken into use once they stand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{ConnectionInfo, ErrorKind, RedisResult, Value};
+use redis::{ConnectionInfo, ErrorKind, RedisError, RedisResult, Value};
 
 use super::link::{certificates, info, tcp};
 use super::reply::Reply;
@@ -21,6 +23,9 @@ use crate::store::StoreError;
 const RETRIES: u32 = 3;
 /// Between two of its rounds, in milliseconds, at least and at most.
 const RETRY_WAIT: (u64, u64) = (10, 200);
+
+/// Connections are made anew this often at most.
+const RENEWED_EVERY: Duration = Duration::from_secs(1);
 
 /// The connections to a cluster. Clones share them.
 #[derive(Clone)]
@@ -71,15 +76,19 @@ impl Clustered {
     }
 
     /// Looks at an answer that came through `used`, and has the connections renewed if there was
-    /// none in time.
+    /// none in time, or nobody to ask.
     pub fn judge<T>(&self, used: &Arc<Connected>, answer: RedisResult<T>) -> RedisResult<T> {
+        let hopeless = |error: &RedisError| match error.kind() {
+            ErrorKind::Io => !error.is_connection_dropped(),
+            ErrorKind::ClusterConnectionNotFound => true,
+            _ => false,
+        };
         if let Err(error) = &answer
-            && error.kind() == ErrorKind::Io
-            && !error.is_connection_dropped()
+            && hopeless(error)
             && Arc::ptr_eq(used, &self.current.load())
             && !self.renewing.swap(true, Ordering::AcqRel)
         {
-            tracing::warn!(%error, "redis does not answer in time, connecting anew");
+            tracing::debug!(%error, "redis does not answer, connecting anew");
             tokio::spawn(self.clone().renew());
         }
         answer
@@ -89,10 +98,15 @@ impl Clustered {
         let servers = self.servers();
         let patience = 2 * (self.settings.connection_timeout + self.settings.response_timeout);
         match tokio::time::timeout(patience, connect(&self.settings, &servers)).await {
-            Ok(Ok(connected)) => self.current.store(Arc::new(connected)),
-            Ok(Err(error)) => tracing::warn!(%error, "redis cannot be connected anew"),
-            Err(_) => tracing::warn!(?patience, "redis cannot be connected anew in time"),
+            Ok(Ok(connected)) => {
+                self.current.store(Arc::new(connected));
+                tracing::info!("connected to redis anew");
+            }
+            // How the store is doing is told elsewhere.
+            Ok(Err(error)) => tracing::debug!(%error, "redis cannot be connected anew"),
+            Err(_) => tracing::debug!(?patience, "redis cannot be connected anew in time"),
         }
+        tokio::time::sleep(RENEWED_EVERY).await;
         self.renewing.store(false, Ordering::Release);
     }
 }

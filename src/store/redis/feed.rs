@@ -16,7 +16,8 @@ impl Redis {
         let keyring = self.keys.load_full();
         let state = keys::state(self.base(&keyring, partition, DURING)?);
         let end = self
-            .link
+            .link()
+            .await?
             .query(DURING, redis::cmd("HGET").arg(state).arg("end"))
             .await?;
         match end {
@@ -39,7 +40,7 @@ impl Redis {
         let mut range = redis::cmd("XRANGE");
         range.arg(feed).arg(format!("({}", show(after))).arg("+");
         range.arg("COUNT").arg(limit.max(1));
-        let entries = Reply(DURING).list(self.link.query(DURING, &range).await?)?;
+        let entries = Reply(DURING).list(self.link().await?.query(DURING, &range).await?)?;
         if entries.is_empty() {
             // Nothing after the end of another store's feed, either: that one began anew.
             let end = self.do_feed_end(partition).await?;
@@ -48,17 +49,22 @@ impl Redis {
                 trimmed: after > end,
             });
         }
-        let mut feed = Feed::default();
-        for (at, entry) in entries.into_iter().enumerate() {
-            let entry = Entry::read(entry)?;
-            if at == 0 {
-                // Between the position and this entry there was another one.
-                feed.trimmed = entry.before > after;
-            }
-            feed.batches.push((entry.position, Arc::new(entry.batch)));
-        }
-        Ok(feed)
+        read(entries, after)
     }
+}
+
+/// The entries of a feed after a position.
+pub(super) fn read(entries: Vec<Value>, after: Position) -> Result<Feed, StoreError> {
+    let mut feed = Feed::default();
+    for (at, entry) in entries.into_iter().enumerate() {
+        let entry = Entry::read(entry)?;
+        if at == 0 {
+            // Between the position and this entry there was another one.
+            feed.trimmed = entry.before > after;
+        }
+        feed.batches.push((entry.position, Arc::new(entry.batch)));
+    }
+    Ok(feed)
 }
 
 /// One entry of a stream.

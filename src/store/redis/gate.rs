@@ -70,7 +70,7 @@ impl Redis {
             call.arg(*turn.id.as_bytes()).number(turn.until.0);
         }
         let reply = Reply(DURING);
-        let answer = reply.list(call.run(&self.link, DURING).await?)?;
+        let answer = reply.list(call.run(self.link().await?, DURING).await?)?;
         let answer = <[Value; 10]>::try_from(answer).map_err(|_| reply.unexpected())?;
         let [
             version,
@@ -120,7 +120,9 @@ impl Redis {
             .arg(pass)
             .number(u8::from(known));
         let reply = Reply(DURING);
-        let mut answer = reply.list(call.run(&self.link, DURING).await?)?.into_iter();
+        let mut answer = reply
+            .list(call.run(self.link().await?, DURING).await?)?
+            .into_iter();
         let mut next = || answer.next().ok_or_else(|| reply.unexpected());
         Ok(match reply.text(next()?)?.as_str() {
             "granted" => Entry::Granted {
@@ -157,7 +159,7 @@ impl Redis {
         for turn in &called {
             call.arg(*turn.id.as_bytes()).number(turn.until.0);
         }
-        call.run(&self.link, DURING).await.map(drop)
+        call.run(self.link().await?, DURING).await.map(drop)
     }
 
     pub(super) async fn do_complete(
@@ -170,7 +172,7 @@ impl Redis {
         let [_, _, _, active, ..] = keys::gate(keyring.home_base(&event), &event);
         let mut remove = redis::cmd("ZREM");
         remove.arg(active).arg(id.as_bytes());
-        let removed = self.link.query(DURING, &remove).await?;
+        let removed = self.link().await?.query(DURING, &remove).await?;
         Ok(Reply(DURING).number::<u8>(removed)? == 1)
     }
 
@@ -183,7 +185,7 @@ impl Redis {
             let base = self.base(&keyring, partition, DURING)?;
             let mut members = redis::cmd("SMEMBERS");
             members.arg(keys::gates(base));
-            let members = reply.list(self.link.query(DURING, &members).await?)?;
+            let members = reply.list(self.link().await?.query(DURING, &members).await?)?;
             if members.is_empty() {
                 continue;
             }
@@ -192,7 +194,7 @@ impl Redis {
             events.sort();
             let mut clock = Call::new(&self.scripts.clock, vec![keys::state(base)]);
             clock.arg(self.injected_clock());
-            let now = reply.micros(clock.run(&self.link, DURING).await?)?;
+            let now = reply.micros(clock.run(self.link().await?, DURING).await?)?;
             for events in events.chunks(GATES_AT_ONCE) {
                 self.read_gates(base, events, now, &mut views).await?;
             }
@@ -224,7 +226,7 @@ impl Redis {
             }
             pipe.cmd("ZCARD").arg(active);
         }
-        let mut answers = self.link.pipe(DURING, &pipe).await?.into_iter();
+        let mut answers = self.link().await?.pipe(DURING, &pipe).await?.into_iter();
         for event in events {
             let mut next = || answers.next().ok_or_else(|| reply.unexpected());
             let [_, _, _, _, entered, ..] = keys::gate(base, event);

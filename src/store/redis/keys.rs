@@ -46,14 +46,31 @@ impl Keys {
         &self.bases[usize::from(self.home(event))]
     }
 
+    /// The slot of each partition.
+    pub fn slots(&self) -> Vec<u16> {
+        let partitions = self.partitions();
+        let slots = (0..partitions).map(|partition| slot(&tag(partition, partitions)));
+        slots.map(|slot| slot as u16).collect()
+    }
+
     /// The fixed facts.
     pub fn meta(&self) -> String {
         format!("{}:{{c}}:meta", self.prefix)
     }
 
-    /// Policy overrides.
-    pub fn policies(&self) -> String {
-        format!("{}:{{c}}:policies", self.prefix)
+    /// What the nodes say of themselves.
+    pub fn nodes(&self) -> String {
+        format!("{}:{{c}}:nodes", self.prefix)
+    }
+
+    /// What operators ruled, by event.
+    pub fn rulings(&self) -> String {
+        format!("{}:{{c}}:rulings", self.prefix)
+    }
+
+    /// The rulings that say nothing any more, by when they last changed.
+    pub fn silent_rulings(&self) -> String {
+        format!("{}:{{c}}:silent", self.prefix)
     }
 }
 
@@ -85,6 +102,11 @@ pub(super) fn gone(base: &str, event: &EventId) -> String {
 /// The events whose gate is here.
 pub(super) fn gates(base: &str) -> String {
     format!("{base}gates")
+}
+
+/// Until when what an event left was erased last.
+pub(super) fn erased(base: &str, event: &EventId) -> String {
+    format!("{base}erased:{event}")
 }
 
 /// What an event's gate is made of, in the order in which the scripts take them.

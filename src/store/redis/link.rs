@@ -3,7 +3,6 @@
 //! Nothing here retries for long; the callers of the store decide on that. Blocking reads have connections of their own, see [`super::wait`].
 
 use redis::aio::MultiplexedConnection;
-use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
@@ -87,23 +86,6 @@ impl Link {
             Self::Cluster(cluster) => cluster.servers(),
             Self::Single(_) => settings.addresses.clone(),
         }
-    }
-
-    /// Runs one command on every master. Answers each one's answer, with its address in a cluster.
-    pub async fn masters(&self, cmd: Cmd) -> RedisResult<Vec<(String, Value)>> {
-        let Self::Cluster(cluster) = self else {
-            return Ok(vec![(String::new(), self.raw(&cmd).await?)]);
-        };
-        let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-        let answers = cluster.current().get().route_command(cmd, all).await?;
-        let Value::Map(answers) = answers else {
-            return Ok(vec![(String::new(), answers)]);
-        };
-        let named = answers.into_iter().map(|(address, answer)| {
-            let address: String = redis::from_redis_value(address).unwrap_or_default();
-            (address, answer)
-        });
-        Ok(named.collect())
     }
 }
 

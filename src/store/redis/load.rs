@@ -166,7 +166,7 @@ impl Redis {
     async fn parts(&self, base: &str, from: Option<&At>) -> Result<Vec<Part>, StoreError> {
         let mut range = redis::cmd("ZRANGE");
         range.arg(keys::events(base)).arg(0).arg(-1);
-        let events = Reply(DURING).list(self.link.query(DURING, &range).await?)?;
+        let events = Reply(DURING).list(self.link().await?.query(DURING, &range).await?)?;
         let events = events.into_iter().map(|event| Reply(DURING).event(event));
         let mut events: Vec<EventId> = events.collect::<Result<_, _>>()?;
         events.sort();
@@ -188,7 +188,7 @@ impl Redis {
         for part in parts {
             pipe.cmd("ZCARD").arg(part.key(base));
         }
-        let sizes = self.link.pipe(DURING, &pipe).await?.into_iter();
+        let sizes = self.link().await?.pipe(DURING, &pipe).await?.into_iter();
         sizes
             .map(|size| Reply(DURING).number::<u32>(size).map(|size| size as usize))
             .collect()
@@ -209,7 +209,7 @@ impl Redis {
             range.arg(part.key(base)).arg(0).arg(-1).arg("WITHSCORES");
             pipe.add_command(range);
         }
-        let answers = self.link.pipe(DURING, &pipe).await?;
+        let answers = self.link().await?.pipe(DURING, &pipe).await?;
         for ((part, _), answer) in parts.iter().zip(answers) {
             give(chunk, part, members(answer)?);
         }
@@ -227,7 +227,11 @@ impl Redis {
         // more of them than fit, the step is widened.
         let mut asked = limit + 1;
         loop {
-            let answer = self.link.query(DURING, &range(key, after, asked)).await?;
+            let answer = self
+                .link()
+                .await?
+                .query(DURING, &range(key, after, asked))
+                .await?;
             let mut page = members(answer)?;
             let more = page.len() == asked;
             if let Some((last, score)) = after {

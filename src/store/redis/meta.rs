@@ -1,14 +1,12 @@
-//! What is not a partition's: the fixed facts, policy overrides, and forgetting an event.
+//! The fixed facts.
 
 use std::sync::Arc;
 
 use redis::Value;
 
+use super::Redis;
 use super::keys::Keys;
 use super::reply::Reply;
-use super::scripts::Call;
-use super::{Redis, keys};
-use crate::model::EventId;
 use crate::store::{FORMAT, Meta, StoreError};
 
 impl Redis {
@@ -30,7 +28,7 @@ impl Redis {
             pipe.arg(field);
         }
         let reply = Reply(DURING);
-        let facts = self.link.pipe(DURING, &pipe).await?.pop();
+        let facts = self.link().await?.pipe(DURING, &pipe).await?.pop();
         let facts = reply.list(facts.ok_or_else(|| reply.unexpected())?)?;
         let facts = <[Value; 3]>::try_from(facts).map_err(|_| reply.unexpected())?;
         let [format, partitions, deployment] = facts;
@@ -55,47 +53,5 @@ impl Redis {
             self.keys.store(Arc::new(keys));
         }
         Ok(meta)
-    }
-
-    pub(super) async fn do_policies(&self) -> Result<Vec<(EventId, String)>, StoreError> {
-        const DURING: &str = "read the policies";
-        let reply = Reply(DURING);
-        let mut all = redis::cmd("HGETALL");
-        all.arg(self.keys.load().policies());
-        let policies = self.link.query(DURING, &all).await?;
-        let mut policies = reply.pairs(policies, Reply::event, Reply::text)?;
-        policies.sort();
-        Ok(policies)
-    }
-
-    pub(super) async fn do_set_policy(
-        &self,
-        event: EventId,
-        patch: Option<String>,
-    ) -> Result<(), StoreError> {
-        let name = if patch.is_some() { "HSET" } else { "HDEL" };
-        let mut set = redis::cmd(name);
-        set.arg(self.keys.load().policies()).arg(event.as_str());
-        if let Some(patch) = patch {
-            set.arg(patch);
-        }
-        self.link.query("keep a policy", &set).await.map(drop)
-    }
-
-    pub(super) async fn do_forget(&self, event: EventId) -> Result<(), StoreError> {
-        const DURING: &str = "forget an event";
-        let keyring = self.keys.load_full();
-        for partition in 0..keyring.partitions() {
-            let base = self.base(&keyring, partition, DURING)?;
-            let mut names = vec![keys::events(base), keys::gates(base)];
-            names.extend([keys::line(base, &event), keys::gone(base, &event)]);
-            if partition == keyring.home(&event) {
-                names.extend(keys::gate(base, &event));
-            }
-            let mut call = Call::new(&self.scripts.forget, names);
-            call.arg(event.as_str());
-            call.run(&self.link, DURING).await?;
-        }
-        self.do_set_policy(event, None).await
     }
 }

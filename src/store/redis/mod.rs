@@ -9,37 +9,46 @@ mod clustered;
 mod feed;
 mod gate;
 mod keys;
+mod layout;
 mod link;
 mod load;
 mod meta;
+mod nodes;
 mod open;
 mod reply;
+mod rulings;
 mod scripts;
 mod settings;
+mod survey;
 mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::OnceCell;
 
 use super::{Answer, Chunk, Cursor, Feed, Meta, Position, Store, StoreError};
 use crate::model::gate::{AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest};
-use crate::model::{Batch, EventId, TicketId};
+use crate::model::{Batch, Beat, Change, EventId, Micros, Ruled, Ruling, Rulings, TicketId};
 use keys::Keys;
 use link::Link;
 use scripts::{Call, Scripts};
 use wait::Waiters;
 
+pub use layout::{Layout, Master};
+pub use open::{VERSION_MIN, evicts, is_known};
 pub use settings::{Address, Mode, Settings};
+pub use survey::{Contents, Server, Survey, survey};
 
-/// Partitions that are assumed until [`Store::meta`] says otherwise.
-const PARTITIONS: u16 = 16;
+/// Partitions of a store that is used for the first time, which are assumed until [`Store::meta`] says otherwise.
+pub const PARTITIONS: u16 = 16;
 
 /// A store on Redis. Ask [`Store::meta`] first: it says how many partitions the keys are made for.
 pub struct Redis {
     settings: Settings,
-    link: Link,
+    /// Made by the first call that needs it; the others wait for it meanwhile.
+    link: OnceCell<Link>,
     scripts: Scripts,
     /// Swapped once at most, when the store says that it has another number of partitions.
     keys: ArcSwap<Keys>,
@@ -48,26 +57,40 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Connects, and finds out by asking whether it is a cluster.
+    /// A store that connects with its first call, and with the next one if that one fails.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            keys: ArcSwap::from_pointee(Keys::new(&settings.prefix, PARTITIONS)),
+            settings,
+            link: OnceCell::new(),
+            scripts: Scripts::new(),
+            waiters: Waiters::default(),
+            acknowledged: append::Acknowledged::default(),
+        }
+    }
+
+    /// A store that is connected.
     ///
     /// # Errors
     /// Nobody answers; or [`super::Retry::Never`] when the servers are not what `settings` say, or
     /// too old.
     pub async fn open(settings: Settings) -> Result<Self, StoreError> {
-        let link = open::open(&settings).await?;
-        Ok(Self {
-            keys: ArcSwap::from_pointee(Keys::new(&settings.prefix, PARTITIONS)),
-            settings,
-            link,
-            scripts: Scripts::new(),
-            waiters: Waiters::default(),
-            acknowledged: append::Acknowledged::default(),
-        })
+        let store = Self::new(settings);
+        store.link().await?;
+        Ok(store)
     }
 
-    /// Whether it is a cluster.
+    /// Whether it is a cluster, as far as it is known already.
     pub fn is_cluster(&self) -> bool {
-        matches!(self.link, Link::Cluster(_))
+        matches!(self.link.get(), Some(Link::Cluster(_)))
+    }
+
+    /// The connections. Whoever comes first makes them, and finds out by asking whether it is a
+    /// cluster.
+    async fn link(&self) -> Result<&Link, StoreError> {
+        self.link
+            .get_or_try_init(|| open::open(&self.settings))
+            .await
     }
 
     fn base<'a>(
@@ -106,6 +129,10 @@ impl Store for Redis {
         self.acknowledged.losses()
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn append(&self, partition: u16, batch: Arc<Batch>) -> Answer<'_, Position> {
         Box::pin(self.do_append(partition, batch))
     }
@@ -118,8 +145,14 @@ impl Store for Redis {
         Box::pin(self.do_follow(partition, after, limit))
     }
 
-    fn wait(&self, partition: u16, after: Position, patience: Duration) -> Answer<'_, bool> {
-        Box::pin(self.do_wait(partition, after, patience))
+    fn wait(
+        &self,
+        partition: u16,
+        after: Position,
+        limit: usize,
+        patience: Duration,
+    ) -> Answer<'_, Feed> {
+        Box::pin(self.do_wait(partition, after, limit, patience))
     }
 
     fn load(&self, partition: u16, from: Option<Cursor>, limit: usize) -> Answer<'_, Chunk> {
@@ -146,16 +179,24 @@ impl Store for Redis {
         Box::pin(self.do_complete(event, id))
     }
 
-    fn policies(&self) -> Answer<'_, Vec<(EventId, String)>> {
-        Box::pin(self.do_policies())
+    fn rulings(&self, known: u64) -> Answer<'_, Option<Rulings>> {
+        Box::pin(self.do_rulings(known))
     }
 
-    fn set_policy(&self, event: EventId, patch: Option<String>) -> Answer<'_, ()> {
-        Box::pin(self.do_set_policy(event, patch))
+    fn rule(&self, event: EventId, change: Change, at: Micros) -> Answer<'_, Ruled> {
+        Box::pin(self.do_rule(event, change, at))
     }
 
-    fn forget(&self, event: EventId) -> Answer<'_, ()> {
-        Box::pin(self.do_forget(event))
+    fn restore_rulings(&self, rulings: Vec<(EventId, Ruling)>) -> Answer<'_, ()> {
+        Box::pin(self.do_restore_rulings(rulings))
+    }
+
+    fn erase(&self, event: EventId, until: Micros) -> Answer<'_, ()> {
+        Box::pin(self.do_erase(event, until))
+    }
+
+    fn beat(&self, beat: Beat) -> Answer<'_, Vec<Beat>> {
+        Box::pin(self.do_beat(beat))
     }
 
     fn close(&self) -> Answer<'_, ()> {

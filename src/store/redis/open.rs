@@ -1,23 +1,22 @@
 //! What is asked of the servers before anything is trusted to them.
 
-use redis::Value;
+use redis::RedisResult;
+use redis::aio::MultiplexedConnection;
 
 use super::classify::classified;
-use super::link::{Link, connect_any};
-use super::settings::{Mode, Settings};
+use super::layout::{field, is_clustered, layout};
+use super::link::{Link, connect, connect_any};
+use super::settings::{Address, Mode, Settings};
 use crate::store::StoreError;
 
 const DURING: &str = "open redis";
 
 /// The oldest server whose commands the scripts use.
-const VERSION_MIN: (u32, u32) = (6, 2);
+pub const VERSION_MIN: (u32, u32) = (6, 2);
 
 /// Connects as the servers say they are, and looks at what they promise.
 pub(super) async fn open(settings: &Settings) -> Result<Link, StoreError> {
-    if settings.tls {
-        // The first one in the process stays; whichever it is will do.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    }
+    tls(settings);
     let failed = |error| classified(DURING, error);
     let (mut first, address) = connect_any(settings).await.map_err(failed)?;
     let info: String = redis::cmd("INFO")
@@ -25,7 +24,7 @@ pub(super) async fn open(settings: &Settings) -> Result<Link, StoreError> {
         .await
         .map_err(failed)?;
     check_version(field(&info, "redis_version").unwrap_or_default())?;
-    let clustered = field(&info, "cluster_enabled") == Some("1");
+    let clustered = is_clustered(&info);
     match (settings.mode, clustered) {
         (Mode::Single, true) => {
             let message = format!("redis.mode is \"single\", but {address} belongs to a cluster");
@@ -43,14 +42,27 @@ pub(super) async fn open(settings: &Settings) -> Result<Link, StoreError> {
         Link::single(settings).await
     };
     let link = link.map_err(failed)?;
-    warn_of_eviction(&link).await?;
+    tracing::info!(server = %address, cluster = clustered, "connected to redis");
+    tokio::spawn(warn_of_eviction(settings.clone(), first, address, info));
     Ok(link)
 }
 
-fn check_version(version: &str) -> Result<(), StoreError> {
+/// Makes sure that there is cryptography to speak TLS with, if that is to be spoken.
+pub(super) fn tls(settings: &Settings) {
+    if settings.tls {
+        // The first one in the process stays; whichever it is will do.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+}
+
+/// Whether a server of this version has all commands that are needed.
+pub fn is_known(version: &str) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
-    let seen = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if seen >= VERSION_MIN {
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= VERSION_MIN
+}
+
+fn check_version(version: &str) -> Result<(), StoreError> {
+    if is_known(version) {
         return Ok(());
     }
     let (major, minor) = VERSION_MIN;
@@ -58,32 +70,45 @@ fn check_version(version: &str) -> Result<(), StoreError> {
     Err(StoreError::never(DURING, message))
 }
 
-/// A server that evicts deletes people from the line without a word.
-async fn warn_of_eviction(link: &Link) -> Result<(), StoreError> {
-    let mut info = redis::cmd("INFO");
-    info.arg("memory");
-    let answers = link.masters(info).await;
-    for (server, answer) in answers.map_err(|error| classified(DURING, error))? {
-        let Value::BulkString(text) = answer else {
+/// A server that evicts deletes people from the line without a word, and so does a replica once it
+/// is the master. Not waited for: who does not answer says nothing.
+async fn warn_of_eviction(
+    settings: Settings,
+    mut first: MultiplexedConnection,
+    address: Address,
+    info: String,
+) {
+    let layout = match layout(&mut first, &address, &info, settings.tls).await {
+        Ok(layout) => layout,
+        Err(error) => {
+            tracing::warn!(%error, "cannot look whether redis evicts keys");
+            return;
+        }
+    };
+    for address in layout.servers() {
+        let Ok(mut server) = connect(&settings, address, settings.response_timeout).await else {
             continue;
         };
-        let text = String::from_utf8_lossy(&text);
-        let policy = field(&text, "maxmemory_policy").unwrap_or("unknown");
-        if policy != "noeviction" {
+        let info: RedisResult<String> = redis::cmd("INFO")
+            .arg("memory")
+            .query_async(&mut server)
+            .await;
+        let Ok(info) = info else {
+            continue;
+        };
+        if let Some(policy) = field(&info, "maxmemory_policy").filter(|policy| evicts(policy)) {
             tracing::error!(
-                server,
+                server = %address,
                 policy,
                 "redis may evict keys: people will vanish from the line; set maxmemory-policy noeviction"
             );
         }
     }
-    Ok(())
 }
 
-/// A line of what `INFO` says.
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
-    info.lines().find_map(value).map(str::trim)
+/// Whether a server with this `maxmemory-policy` may drop keys by itself.
+pub fn evicts(policy: &str) -> bool {
+    policy != "noeviction"
 }
 
 #[cfg(test)]
@@ -105,13 +130,5 @@ mod tests {
             error,
             "open redis: redis \"6.0.16\" is too old: 6.2 or later is needed"
         );
-    }
-
-    #[test]
-    fn fields_are_found_by_their_whole_name() {
-        let info = "# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n";
-        assert_eq!(field(info, "maxmemory_policy"), Some("noeviction"));
-        assert_eq!(field(info, "maxmemory"), Some("0"));
-        assert_eq!(field(info, "max"), None);
     }
 }

@@ -9,7 +9,8 @@ use crate::store::StoreError;
 /// Every script.
 pub(super) struct Scripts {
     pub append: Text,
-    pub forget: Text,
+    pub rule: Text,
+    pub erase: Text,
     pub advance: Text,
     pub enter: Text,
     pub settle: Text,
@@ -33,7 +34,8 @@ impl Scripts {
     pub fn new() -> Self {
         Self {
             append: script!("common", "append"),
-            forget: script!("forget"),
+            rule: script!("common", "rule"),
+            erase: script!("common", "erase"),
             advance: script!("common", "gate", "advance"),
             enter: script!("common", "gate", "enter"),
             settle: script!("common", "gate", "settle"),

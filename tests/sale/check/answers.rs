@@ -3,7 +3,7 @@
 
 use super::Verdict;
 use crate::sale::reading::{Fate, Reading};
-use crate::sale::story::{End, Run, Seen, Story, What};
+use crate::sale::story::{Call, End, Run, Seen, Story, What};
 
 pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     let mut verdict = Verdict::new("answers as the API has them");
@@ -11,11 +11,10 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     for reading in events.iter().flatten() {
         let story = reading.story;
         for seen in &story.seen {
-            let excused = run.down_between(seen.sent, seen.received);
-            failed += u64::from(excused && matches!(seen.what, What::Failed { .. }));
+            let excused = run.outages.iter().any(|outage| outage.excuses(seen));
+            failed += u64::from(excused);
             let fine = match &seen.what {
-                What::Failed { .. } => excused,
-                What::Odd { status, .. } => excused && *status == 503,
+                What::Failed { .. } | What::Odd { .. } => excused,
                 What::Gone { code } => code == "TOKEN_EXPIRED",
                 _ => true,
             };
@@ -29,15 +28,21 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
             forgotten += u64::from(turn.fate == Fate::LostInKill);
             verdict.expect(turn.fate != Fate::Broken, || {
                 let (visitor, event, given) = (story.visitor, story.event, turn.given);
+                let since = story.seen.iter().filter(|seen| seen.received >= given.from);
+                let since: Vec<_> = since.map(|seen| told(story, seen)).collect();
                 format!(
-                    "visitor {visitor} of event {event} was promised a turn ({given:?}) in vain"
+                    "visitor {visitor} of event {event} ({:?}) was promised a turn ({given:?}) in \
+                     vain:\n        {}",
+                    story.kind,
+                    since.join("\n        ")
                 )
             });
         }
     }
-    verdict
-        .figures
-        .push(("failed calls while the server was down", failed.to_string()));
+    verdict.figures.push((
+        "calls refused or failed while it was down",
+        failed.to_string(),
+    ));
     verdict
         .figures
         .push(("turns forgotten in a kill", forgotten.to_string()));
@@ -57,9 +62,16 @@ fn fits(run: &Run, story: &Story, seen: &Seen) -> bool {
         // A leave is acknowledged from memory, so a kill may undo it.
         (What::Told(_) | What::Failed { .. }, End::Left) => {
             let left = story.seen.last().map_or(seen.sent, |last| last.sent);
-            run.down_between(left, seen.received) || seen.sent < left + run.terms.lag
+            let forgotten = run.outages.iter().any(|outage| outage.forgets(left));
+            forgotten || run.down_between(left, seen.received) || seen.sent < run.heard_by(left)
         }
         (What::Told(place), End::Entered) => place.entered,
+        // The entry counts, though what was given for it is lost.
+        (What::Gone { code }, End::Entered) => {
+            let entered = story.seen.last().map_or(seen.sent, |last| last.received);
+            let lost = run.outages.iter().any(|outage| outage.loses_pass(entered));
+            lost && seen.call == Call::Enter && code == "TOKEN_EXPIRED"
+        }
         (What::Granted { .. }, End::Entered) => true,
         _ => false,
     }
@@ -82,7 +94,6 @@ mod tests {
     use super::super::made_up::{down, run, visitor};
     use super::*;
     use crate::sale::reading::read_all;
-    use crate::sale::story::Call;
 
     fn wrong(run: &Run) -> u64 {
         check(run, &read_all(run)).wrong

@@ -39,17 +39,22 @@ pub fn check(run: &Run) -> Verdict {
     verdict
 }
 
-/// Whether a place may be gone: its visitor was silent for longer than the heartbeat allows (a busy
-/// machine), or left with a call whose answer did not come.
+/// Whether a place may be gone: its visitor was silent for longer than the heartbeat, or a goodbye by
+/// the beacon, allows (a busy machine), or left with a call whose answer did not come.
 fn excused(run: &Run, story: &Story) -> bool {
     let heard = story
         .seen
         .iter()
         .filter(|seen| !matches!(seen.what, What::Failed { .. }));
     let heard: Vec<_> = heard.collect();
-    let silent = heard
-        .windows(2)
-        .any(|pair| pair[1].received - pair[0].sent > run.terms.heartbeat_ttl);
+    let silent = heard.windows(2).any(|pair| {
+        let allowed = if pair[0].call == Call::Beacon {
+            run.terms.leave_grace
+        } else {
+            run.terms.heartbeat_ttl
+        };
+        pair[1].received - pair[0].sent > allowed
+    });
     let left = story.seen.iter().any(|seen| {
         seen.call == Call::Leave && matches!(seen.what, What::Failed { .. } | What::Left)
     });
@@ -81,6 +86,17 @@ mod tests {
             .call(200, Call::Status, gone())
             .ends(End::Lost);
         assert_eq!(check(&run(vec![silent])).wrong, 0);
+    }
+
+    #[test]
+    fn a_goodbye_holds_for_its_grace_and_no_longer() {
+        let back_at = |at| {
+            let gone = visitor(1, 0, 5)
+                .call(20, Call::Beacon, What::LeftSoftly)
+                .call(at, Call::Status, gone());
+            check(&run(vec![gone.ends(End::Lost)])).wrong
+        };
+        assert_eq!((back_at(40), back_at(100)), (1, 0));
     }
 
     #[test]

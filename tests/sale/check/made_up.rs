@@ -1,7 +1,7 @@
 //! Made-up histories for the checkers' own tests. Times are in tenths of a second.
 
 use crate::sale::plan::{Kind, SECOND, Terms};
-use crate::sale::story::{Call, End, Outage, Place, Run, Seen, Story, What};
+use crate::sale::story::{Call, Down, End, Outage, Place, Run, Seen, Story, What};
 
 /// A tenth of a second.
 const TENTH: u64 = SECOND / 10;
@@ -18,6 +18,7 @@ pub fn visitor(number: usize, at: u64, position: u64) -> Teller {
         position,
         ready: position == 0,
         entered: false,
+        within: None,
     };
     let token = format!("token-{number}");
     Teller(Story {
@@ -40,6 +41,7 @@ impl Teller {
             sent,
             received: sent + TAKES,
             early: false,
+            node: None,
             what,
         });
         self
@@ -51,6 +53,7 @@ impl Teller {
             position,
             ready: position == 0,
             entered: false,
+            within: None,
         };
         self.call(at, Call::Status, What::Told(place))
     }
@@ -104,10 +107,16 @@ pub fn run(stories: Vec<Story>) -> Run {
 }
 
 /// The same run with the server down from `killed` to `ready`.
-pub fn down(mut run: Run, killed: u64, ready: u64) -> Run {
+pub fn down(run: Run, killed: u64, ready: u64) -> Run {
+    without(run, Down::Server, killed, ready)
+}
+
+/// The same run with something down from `killed` to `ready`.
+pub fn without(mut run: Run, what: Down, killed: u64, ready: u64) -> Run {
     run.outages.push(Outage {
         killed: killed * TENTH,
         ready: ready * TENTH,
+        what,
     });
     run
 }

@@ -18,6 +18,9 @@ use super::story::Run;
 /// How many findings of one checker are told in words.
 const TOLD_MAX: usize = 10;
 
+/// What the checker of places is called.
+pub const PLACES: &str = "places never rise";
+
 /// What one checker found.
 pub struct Verdict {
     /// The invariant, in words.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::Verdict;
-use crate::sale::story::{Outage, Run, Story, What};
+use crate::sale::story::{Down, Outage, Run, Story, What};
 
 pub fn check(run: &Run) -> Verdict {
     let mut verdict = Verdict::new("nobody enters twice");
@@ -24,7 +24,9 @@ pub fn check(run: &Run) -> Verdict {
             let (known, since) = *first.get_or_insert((text, at));
             repeated += u64::from(!std::ptr::eq(known, text));
             // A join lost in a kill and asked for again gets a token anew, for the same ticket.
-            let killed = |outage: &Outage| since <= outage.killed && outage.killed <= at;
+            let killed = |outage: &Outage| {
+                outage.what == Down::Server && since <= outage.killed && outage.killed <= at
+            };
             // So does one that reaches another node before that has heard of the first.
             let apart = run.terms.nodes > 1;
             let lost = what == "token" && (apart || run.outages.iter().any(killed));

@@ -2,15 +2,15 @@
 //! waiting after the other's turn.
 
 use super::Verdict;
-use crate::sale::reading::{JOURNAL_GRACE, Reading};
-use crate::sale::story::Run;
+use crate::sale::reading::Reading;
+use crate::sale::story::{Outage, Run};
 
 pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     let mut verdict = Verdict::new("turns in the order of joining (pairs)");
     for event in events {
         for first in event {
             let Some(joined) = first.joined else { continue };
-            let later = |second: &&Reading| second.join_sent > joined + run.terms.lag;
+            let later = |second: &&Reading| second.join_sent > run.heard_by(joined);
             for second in event.iter().filter(later) {
                 let fine = second
                     .turns
@@ -36,15 +36,12 @@ fn waits_after(run: &Run, reading: &Reading, another: u64) -> bool {
         return false;
     };
     // A turn from the last moments before a kill may be forgotten while its neighbour's was used.
-    let forgotten = run.outages.iter().any(|outage| {
-        outage.killed <= another + JOURNAL_GRACE
-            && another <= outage.ready
-            && outage.killed <= waits_until
-    });
+    let lost = |outage: &Outage| outage.forgets(another) && outage.killed <= waits_until;
+    let forgotten = run.outages.iter().any(lost);
     let doubtful = reading
         .doubtful_from
         .is_some_and(|from| from <= waits_until);
-    waits_until > another + run.terms.lag && !forgotten && !doubtful
+    waits_until > run.heard_by(another) && !forgotten && !doubtful
 }
 
 #[cfg(test)]

@@ -61,16 +61,25 @@ pub fn calls(run: &Run, events: &[Vec<Reading>]) -> Verdict {
         let turns = event.iter().flat_map(|reading| &reading.turns);
         let mut turns: Vec<Span> = turns.map(|turn| turn.given).collect();
         turns.sort_unstable_by_key(|given| given.to);
+        // Of the refunds, a window may count those begun by its end, less those over by its begin.
+        let (mut begun, mut over): (Vec<u64>, Vec<u64>) = refunds
+            .iter()
+            .map(|refund| (refund.from, refund.to))
+            .unzip();
+        begun.sort_unstable();
+        over.sort_unstable();
+        let begun_by = |to| begun.partition_point(|&from| from <= to);
+        let begun: Vec<usize> = turns.iter().map(|given| begun_by(given.to)).collect();
         for from in turns.iter().map(|given| given.from) {
             let mut count = 0.0;
-            for given in turns.iter().filter(|given| given.from >= from) {
+            let begin = from.saturating_sub(TICK_US);
+            let over = over.partition_point(|&to| to < begin);
+            for (given, begun) in turns.iter().zip(&begun) {
+                if given.from < from {
+                    continue;
+                }
                 count += 1.0;
-                let begin = from.saturating_sub(TICK_US);
-                let back = refunds
-                    .iter()
-                    .filter(|r| r.from <= given.to && r.to >= begin)
-                    .count();
-                let limit = allowed(run, given.to - begin) + back as f64;
+                let limit = allowed(run, given.to - begin) + begun.saturating_sub(over) as f64;
                 fullest = fullest.max(count / limit);
                 verdict.expect(count <= limit, || {
                     format!(

@@ -1,34 +1,48 @@
 //! The place shown to a waiting visitor never rises, also across a kill. A turn missed starts anew.
 
 use super::Verdict;
-use crate::sale::reading::JOURNAL_GRACE;
-use crate::sale::story::{Outage, Place, Run, Story, What};
+use crate::sale::story::{Place, Run, Story, What};
 
 pub fn check(run: &Run) -> Verdict {
-    let mut verdict = Verdict::new("places never rise");
-    let mut across_kill = 0_u64;
+    let mut verdict = Verdict::new(super::PLACES);
+    let mut across = 0_u64;
     for story in &run.stories {
         let shown = shown(story);
-        for (at, &(now, place)) in shown.iter().enumerate() {
+        for (
+            at,
+            &Shown {
+                asked,
+                now,
+                place,
+                node,
+            },
+        ) in shown.iter().enumerate()
+        {
             if place.position == 0 {
                 continue;
             }
             let since_turn = shown[..at]
                 .iter()
                 .rev()
-                .take_while(|(_, was)| was.position > 0);
-            let heard = |told: u64| told + run.terms.lag <= now && firm(run, told);
-            let promised = since_turn.clone().find(|(told, _)| heard(*told));
+                .take_while(|was| was.place.position > 0);
+            let heard = |told: &Shown| {
+                let same = node.is_some() && node == told.node && told.now <= asked;
+                (same || run.heard_by(told.now) <= asked) && firm(run, told.now)
+            };
+            // Of all that was told before and is known where this is told, the least.
+            let promised = since_turn.filter(|told| heard(told));
+            let promised = promised.min_by_key(|told| told.place.position);
             // Within a kill's own moments one answer may rest on what the other one did not.
             let promised = if firm(run, now) { promised } else { None };
-            if let Some((told, _)) = promised {
-                across_kill += u64::from(run.down_between(*told, now));
+            if let Some(told) = promised {
+                across += u64::from(run.outages.iter().any(|o| o.touches(told.now, now)));
             }
-            let fine = promised.is_none_or(|(_, was)| place.position <= was.position);
+            let fine = promised.is_none_or(|was| place.position <= was.place.position);
             verdict.expect(fine, || {
                 let (visitor, event, kind) = (story.visitor, story.event, story.kind);
-                let was = promised.map_or(0, |(_, was)| was.position);
-                let all: Vec<_> = shown.iter().map(|(at, place)| (*at, place.position)).collect();
+                let was = promised.map_or(0, |was| was.place.position);
+                let all = shown.iter().map(|told| (told.now, told.place.position, told.node));
+                let all: Vec<_> = all.collect();
                 format!(
                     "visitor {visitor} of event {event} ({kind:?}): from {was} back to {} at {now} us; \
                      all told: {all:?}",
@@ -37,38 +51,75 @@ pub fn check(run: &Run) -> Verdict {
             });
         }
     }
-    verdict.figures.push((
-        "of these, compared across the kill",
-        across_kill.to_string(),
-    ));
+    verdict
+        .figures
+        .push(("of these, compared across an outage", across.to_string()));
     verdict
 }
 
 /// Whether what was told at `told` outlives every kill: an answer from its last moments may rest on
 /// changes (somebody ahead left) that died unwritten.
 fn firm(run: &Run, told: u64) -> bool {
-    let loses = |outage: &Outage| outage.killed <= told + JOURNAL_GRACE && told <= outage.ready;
-    !run.outages.iter().any(loses)
+    !run.outages.iter().any(|outage| outage.forgets(told))
 }
 
-/// The places a visitor was told, each with the moment it was received.
-fn shown(story: &Story) -> Vec<(u64, Place)> {
+/// A place as a visitor was told it, when it was asked for and received, and by which node.
+struct Shown {
+    asked: u64,
+    now: u64,
+    place: Place,
+    node: Option<usize>,
+}
+
+/// The places a visitor was told. A join that was repeated elsewhere before it was heard of gives a
+/// token of its own, and what was told with a token that is thrown away binds nobody.
+fn shown(story: &Story) -> Vec<Shown> {
+    let kept = story.token();
     let place = |what: &What| match what {
-        What::Joined { place, .. } | What::Told(place) => Some(*place),
+        What::Joined { token, place } => (Some(token.as_str()) == kept).then_some(*place),
+        What::Told(place) => Some(*place),
         _ => None,
     };
     story
         .seen
         .iter()
-        .filter_map(|seen| Some((seen.received, place(&seen.what)?)))
+        .filter_map(|seen| {
+            Some(Shown {
+                asked: seen.sent,
+                now: seen.received,
+                place: place(&seen.what)?,
+                node: seen.node,
+            })
+        })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{down, run, visitor};
+    use super::super::made_up::{down, run, visitor, without};
     use super::*;
-    use crate::sale::story::End;
+    use crate::sale::story::{Down, End};
+
+    /// A visitor who was told 3, then 4, by these nodes.
+    fn told_by(nodes: [usize; 2]) -> Story {
+        let rises = visitor(1, 0, 5).polls(10, 3).polls(40, 4);
+        let mut story = rises.ends(End::Unfinished);
+        for (seen, node) in story.seen[1..].iter_mut().zip(nodes) {
+            seen.node = Some(node);
+        }
+        story
+    }
+
+    #[test]
+    fn without_the_store_nodes_are_held_to_their_own_word_only() {
+        let away = |story, ready| {
+            let store = Down::Store { forgets: 0 };
+            check(&without(run(vec![story]), store, 5, ready)).wrong
+        };
+        assert_eq!(away(told_by([0, 1]), 50), 0);
+        assert_eq!(away(told_by([1, 1]), 50), 1);
+        assert_eq!(away(told_by([0, 1]), 30), 1);
+    }
 
     #[test]
     fn a_rising_place_is_found() {

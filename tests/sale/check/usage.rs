@@ -10,7 +10,7 @@
 use super::Verdict;
 use crate::sale::plan::SECOND;
 use crate::sale::reading::{Fate, Reading, lapsed_by, unseen_turn};
-use crate::sale::story::Run;
+use crate::sale::story::{Outage, Run};
 
 /// The share of the rate that must be used.
 const USED_MIN: f64 = 0.95;
@@ -63,14 +63,13 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
 
 fn used(run: &Run, event: &[Reading]) -> Option<Used> {
     let (begin, end) = longest_wait(event)?;
-    let down = run
-        .outages
-        .iter()
-        .filter(|outage| outage.touches(begin, end));
-    let down: Vec<_> = down.collect();
+    let down = run.outages.iter().map(Outage::idle);
+    let down: Vec<_> = down
+        .filter(|(from, to)| begin <= *to && *from <= end)
+        .collect();
     let down_us: u64 = down
         .iter()
-        .map(|outage| outage.ready.min(end) - outage.killed.max(begin))
+        .map(|(from, to)| to.min(&end) - from.max(&begin))
         .sum();
     let burst = f64::from(run.terms.burst);
     let seconds = (end - begin).saturating_sub(down_us) as f64 / SECOND as f64;

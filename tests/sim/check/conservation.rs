@@ -24,6 +24,9 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
             verdict.checks += 1;
             continue;
         }
+        if reading.outlives(id, &reading.run.end) {
+            continue;
+        }
         let lost = reading.is_forgotten(id);
         for (node, held) in held {
             verdict.expect(held.is_some(), || {

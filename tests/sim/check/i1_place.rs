@@ -53,7 +53,7 @@ fn left(reading: &Reading<'_>, gone: &Seen) -> bool {
                 seen.answer,
                 Answer::Joined { .. } | Answer::Place { .. } | Answer::NotReady
             );
-            told && seen.sent > from && seen.sent < from.after(grace)
+            told && seen.sent > from.after(reading.clocks_apart()) && seen.sent < from.after(grace)
         })
     };
     before().any(|seen| match seen.call {

@@ -10,8 +10,8 @@ use crate::sim::history::{Answer, Call, Seen};
 use crate::sim::net::Trouble;
 use crate::sim::plan::What;
 
-/// Flushing, reading, the time in which joins settle.
-const HEARD: Duration = Duration::from_millis(250);
+/// Flushing what is in no hurry, reading, the time in which joins settle.
+const HEARD: Duration = Duration::from_millis(500);
 /// What nodes whose view is just fresh enough may not have heard, and how long a question to a gate
 /// may be on its way.
 const HEARD_LATE: Duration = Duration::from_millis(500 + 4_000);

@@ -7,7 +7,7 @@ use super::reading::{Reading, sec};
 use crate::sim::history::Answer;
 
 /// What two nodes' views are apart when nothing is wrong.
-const LAG: Duration = Duration::from_millis(150);
+const LAG: Duration = Duration::from_millis(400);
 /// A recovery may go on for so long after a fault.
 const RECOVERY: u64 = 20_000_000;
 

@@ -24,11 +24,17 @@ fn alike(reading: &Reading<'_>, at: &Snapshot, when: &str, verdict: &mut Verdict
         });
         let live: BTreeMap<_, _> = live.collect();
         for (id, arrival) in &live {
+            if reading.outlives(id, at) {
+                continue;
+            }
             verdict.expect(store.get(id) == Some(arrival), || {
                 format!("{when} node {node} has {id} at {arrival:?}, the store does not")
             });
         }
         for (id, arrival) in &store {
+            if reading.outlives(id, at) {
+                continue;
+            }
             verdict.expect(live.get(id) == Some(arrival), || {
                 format!("{when} the store has {id} at {arrival:?}, node {node} does not")
             });

@@ -2,6 +2,7 @@
 
 use super::Verdict;
 use super::reading::Reading;
+use crate::sim::history::{Answer, Seen};
 
 pub fn check(reading: &Reading<'_>) -> Verdict {
     let mut verdict = Verdict::new("I9 bound");
@@ -14,7 +15,19 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
     // Each node stops at the bound as far as it has heard; and whoever comes back with a token after
     // a node died, while others took the places, has one all the same.
     let shares = u64::from(setting.nodes) + reading.deaths().count() as u64;
-    let line = u64::from(setting.policy.max_waiting) * shares;
+    // So has whoever missed a turn and came back.
+    let place = |seen: &Seen| match seen.answer {
+        Answer::Place { place, .. } => Some(place),
+        _ => None,
+    };
+    let back = reading.calls.values().map(|calls| {
+        let places: Vec<_> = calls.iter().filter_map(|seen| place(seen)).collect();
+        places
+            .windows(2)
+            .filter(|pair| pair[0] == 0 && pair[1] > 0)
+            .count() as u64
+    });
+    let line = u64::from(setting.policy.max_waiting) * shares + back.sum::<u64>();
     verdict.expect(run.longest <= line, || {
         format!("a line held {} tickets, of {line}", run.longest)
     });

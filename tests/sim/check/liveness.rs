@@ -18,6 +18,13 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
         let still: Vec<_> = still.take(3).map(|seen| reading.told(seen)).collect();
         format!("not all are through: {}", still.join("; "))
     });
+    // A node that is stopped while all is well leaves nothing behind.
+    let ops = || run.plan.ops.iter().filter_map(|op| op.what.fault());
+    if ops().all(|fault| fault == "node drained") {
+        verdict.expect(run.left_behind == 0, || {
+            format!("stopped nodes left {} records behind", run.left_behind)
+        });
+    }
     let up = run.end.nodes.len();
     verdict.expect(up == usize::from(setting.nodes), || {
         format!("{up} of {} nodes are up at the end", setting.nodes)

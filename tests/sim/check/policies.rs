@@ -10,7 +10,8 @@ use crate::sim::net::Trouble;
 use crate::sim::plan::What;
 
 /// What is known of a change everywhere after this, mostly.
-const SPREADS: Duration = Duration::from_secs(5);
+/// (a node that cannot hear of changes goes on for ten seconds).
+const SPREADS: Duration = Duration::from_secs(13);
 /// Requests may be this late when the plan has late ones.
 const LATE: Duration = Duration::from_secs(30);
 

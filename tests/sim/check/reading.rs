@@ -9,7 +9,7 @@ use crate::room::house::START;
 use crate::sim::history::{Answer, Call, Seen};
 use crate::sim::ledger::{Deed, Line};
 use crate::sim::plan::{Op, What};
-use crate::sim::run::Run;
+use crate::sim::run::{Run, Snapshot};
 
 /// When something was wrong anywhere, what follows from it included.
 pub struct Fault {
@@ -89,6 +89,25 @@ impl<'a> Reading<'a> {
         let ops = self.run.plan.ops.iter();
         ops.into_iter()
             .any(|op| matches!(op.what, What::Jump { by, .. } if by.abs() > 1_000_000))
+    }
+
+    /// Whether a silent ticket may still be about: nobody is rid of one while a clock is off.
+    pub fn outlives(&self, id: &TicketId, at: &Snapshot) -> bool {
+        let ttl = self.run.plan.setting.policy.heartbeat_ttl;
+        let heard = self.last_heard(id, at.at);
+        self.clock_is_off() && heard.is_none_or(|heard| at.at.since(heard) > ttl)
+    }
+
+    /// How far clocks of nodes are apart at most, if none is off: which of two moments at different
+    /// nodes was first is not to be told within this.
+    pub fn clocks_apart(&self) -> Duration {
+        let clocks = self.run.plan.setting.clocks.iter();
+        let widest = clocks.map(|(off, _)| off.unsigned_abs()).max();
+        let jumps = self.run.plan.ops.iter().map(|op| match op.what {
+            What::Jump { by, .. } => by.unsigned_abs().min(1_000_000),
+            _ => 0,
+        });
+        Duration::from_micros(2 * widest.unwrap_or(0) + jumps.sum::<u64>() + 10_000)
     }
 
     /// Whether a node died or was stopped after somebody was last answered about a ticket.

@@ -265,7 +265,8 @@ impl Pair<'_> {
             active: 0,
         };
         prop_assert_eq!(read.unwrap_or_else(nothing), expected);
-        self.store.forget(self.event.clone()).await.unwrap();
+        let until = Micros((1 << 52) + self.now);
+        self.store.erase(self.event.clone(), until).await.unwrap();
         Ok(())
     }
 }

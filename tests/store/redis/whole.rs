@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegate::model::gate::{Entry, Turn};
-use tidegate::model::{Batch, Gone, Kind, Record};
+use tidegate::model::{Batch, Gone, Kind, Micros, Record};
 use tidegate::store::redis::{Mode, Settings};
 use tidegate::store::{FROM_THE_GATE, Memory, Position, Redis, Retry, Store, memory};
 
@@ -153,18 +153,22 @@ async fn who_waits_is_woken_and_holds_up_nobody() {
             let end = store.feed_end(partition).await.unwrap();
             let waiting = tokio::spawn({
                 let store = Arc::clone(&store);
-                async move { store.wait(partition, end, LONG).await.unwrap() }
+                async move { store.wait(partition, end, 9, LONG).await.unwrap() }
             });
             store
                 .append(partition, batch("e", vec![joined(1, 10)]))
                 .await
                 .unwrap();
-            assert!(waiting.await.unwrap());
+            let came = waiting.await.unwrap();
+            let written = store.follow(partition, end, 9).await.unwrap();
+            assert_eq!((came.batches, came.trimmed), (written.batches, false));
             // There is something already.
-            assert!(store.wait(partition, end, LONG).await.unwrap());
+            let came = store.wait(partition, end, 9, LONG).await.unwrap();
+            assert_eq!(came.batches.len(), 1);
             let end = store.feed_end(partition).await.unwrap();
-            let nothing = store.wait(partition, end, Duration::from_millis(1)).await;
-            assert!(!nothing.unwrap());
+            let moment = Duration::from_millis(1);
+            let nothing = store.wait(partition, end, 9, moment).await.unwrap();
+            assert!(nothing.batches.is_empty() && !nothing.trimmed);
         }
     }
 }
@@ -283,7 +287,7 @@ fn batches_merge_as_in_memory() {
                 reference.append(0, batch).await.unwrap();
             }
             prop_assert_eq!(all(&store, 0).await, all(&reference, 0).await);
-            store.forget(event("e")).await.unwrap();
+            store.erase(event("e"), Micros(1 << 52)).await.unwrap();
             Ok(())
         })
     });

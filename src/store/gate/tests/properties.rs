@@ -95,8 +95,9 @@ impl Watch {
         (now, rate): (u64, f64),
     ) -> Result<(), TestCaseError> {
         let claimed = |change: &Change| matches!(change, Change::Called(_, Some(_)));
-        // Only these steps look at the clock to fill the bucket.
-        if !entering || changes.iter().any(claimed) {
+        // Only these steps look at the clock to fill the bucket, unless it is taken for lost.
+        let filled = gate.bucket.filled_at > Micros(0);
+        if filled && (!entering || changes.iter().any(claimed)) {
             let since = self.latest;
             self.latest = since.max(now);
             if since > 0 {

@@ -104,9 +104,8 @@ local function settle_lease()
 end
 
 if bucket.filled_at == 0 and version > 0 then
-  -- What the caller knows was lost here: nothing is saved up.
-  bucket.filled_at = math.max(now, 1)
-  bucket.rate = policy.rate
+  -- What the caller knows was lost here: it is to be told first, see `settle`.
+  return { '0', 1, {}, {}, {}, '0', 0, 0, '0', text(now) }
 end
 refill()
 local missed = dispose()

@@ -13,6 +13,7 @@ local LAPSE_GRACE = 1000000
 local LEASE_DROPPED_AFTER = 60000000
 local CLOCK_BACK_MAX = 60000000
 local LAPSES_MAX = 4096
+local LOST_AT_MOST = 120000000
 local CALLED, MISSED, ENTERED = 3, 4, 9
 
 local now = clock(ARGV[1])
@@ -166,7 +167,9 @@ local function claim(id, till)
   if lapsed(till) then
     return false
   end
-  refill()
+  if bucket.filled_at > 0 then
+    refill()
+  end
   local lease = bucket.leases[node]
   if lease and lease.held > 0 then
     lease.held = lease.held - 1
