@@ -1,6 +1,6 @@
 # The verbs of this repository. CI runs the same ones: see .ci/run.
 
-.PHONY: help run build test sim sim-mutants contract live bench lint fmt check-licenses docker-replay clean
+.PHONY: help run build test sim sim-mutants contract live bench bench-quick bench-parts counts counts-write lint fmt check-licenses docker-replay clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -27,10 +27,27 @@ sim-mutants: ## deliberate mistakes, and how many seeds of the simulation find e
 
 live: ## a real fleet over a real Redis Cluster, at full size; wants the machine to itself
 	.ci/need test
-	FLEET_VISITORS=30000 FLEET_POLLS=1000000 cargo test --locked --release --test all -- live:: --nocapture --test-threads 1
+	FLEET_VISITORS=30000 FLEET_POLLS=1000000 FLEET_LOAD_SECONDS=30 cargo test --locked --release --test all -- live:: --nocapture --test-threads 1
 
-bench: ## every benchmark, with huge pages as in deploy/
-	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 cargo bench --locked
+bench: ## Tidegate beside a bare server and Redis-only designs: target/bench/report.html
+	.ci/need bench
+	cargo bench --locked --bench side_by_side
+
+bench-quick: ## the same in three minutes, smaller
+	.ci/need bench
+	cargo bench --locked --bench side_by_side -- quick
+
+bench-parts: ## the parts one by one, with huge pages as in deploy/
+	.ci/need bench
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 cargo bench --locked --bench line --bench status --bench restart --bench store --bench redis
+
+counts: ## instructions of a poll and a join, held to benches/counts.toml
+	.ci/need counts
+	cargo bench --locked --profile quick --bench counts
+
+counts-write: ## write benches/counts.toml anew
+	.ci/need counts
+	cargo bench --locked --profile quick --bench counts -- write
 
 lint: ## format, clippy, dependencies, documentation; warnings are errors
 	.ci/need lint

@@ -16,7 +16,7 @@ mod kit {
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate::model::gate::{AdvanceRequest, EnterRequest, GatePolicy};
+use tidegate::model::gate::{AdvanceRequest, EnterRequest, GatePolicy, Presence};
 use tidegate::model::{Batch, EventId, Kind, Micros, NodeId, Record, TicketId};
 use tidegate::store::redis::{Address, Settings};
 use tidegate::store::{Redis, Store};
@@ -77,6 +77,8 @@ async fn enter(store: Arc<Redis>) {
         late_grace: 0,
         ticket_ttl: 600_000_000,
         pass_ttl: 600_000_000,
+        nodes: 0,
+        share_limit: 0,
     };
     let mut version = 0;
     let started = Instant::now();
@@ -89,6 +91,8 @@ async fn enter(store: Arc<Redis>) {
             policy,
             version,
             candidates: candidates.to_vec(),
+            homes: vec![],
+            presence: Presence::Quiet,
             given_back: vec![],
             claims: vec![],
             lease_held: 0,

@@ -3,65 +3,21 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-use std::collections::BTreeMap;
+#[path = "common/room.rs"]
+mod room;
+
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use room::{START, empty_journal};
 use tidegate::http::status_body;
-use tidegate::journal::lane::{Journal, Limits};
-use tidegate::model::pass::PassKeys;
 use tidegate::model::token::{self, TicketKeys};
-use tidegate::model::{EventId, LegacyToken, Micros, NodeId, Policy, TicketKey};
+use tidegate::model::{EventId, LegacyToken, Micros, TicketKey};
+use tidegate::room::Room;
 use tidegate::room::answer::Join;
-use tidegate::room::{Identity, Room, Settings};
 
-const START: Micros = Micros(1_800_000_000_000_000);
 const TARGET_NS: f64 = 600.0;
 const ROUNDS: usize = 9;
-
-fn room(tickets: usize) -> Room {
-    let limits = Limits {
-        records_max: tickets * 2,
-        batch_records: 4096,
-        batch_bytes: 1 << 20,
-        flush_interval: Duration::from_millis(10),
-        patient_interval: Duration::from_millis(200),
-        tail_records: 0,
-    };
-    let key = vec![("k1".to_owned(), [7; 32])];
-    let keys = (
-        TicketKeys::new("k1", &key).expect("a key"),
-        PassKeys::new("k1", &key).expect("a key"),
-    );
-    let identity = Identity {
-        node: NodeId(0),
-        fleet: 1,
-        epoch: 1,
-        events_max: 10,
-        skew_max: Duration::from_secs(1),
-        lag_max: Duration::from_millis(500),
-    };
-    let settings = Settings {
-        defaults: Policy {
-            max_waiting: 20_000_000,
-            ..Policy::default()
-        },
-        events: BTreeMap::new(),
-        create_on_demand: true,
-        polling: (Duration::from_secs(1), Duration::from_secs(30)),
-    };
-    let journal = Arc::new(Journal::new(16, NodeId(0), 1, limits));
-    Room::new(START, identity, settings, keys, journal)
-}
-
-fn empty_journal(room: &Room) {
-    for lane in 0..room.journal().partitions() {
-        while room.journal().cut(lane, START, START, true).is_some() {
-            room.journal().acknowledge(lane);
-        }
-    }
-}
 
 /// A waiting token of another gateway: a UUID that is as good as random.
 fn legacy(n: u64) -> String {
@@ -109,7 +65,7 @@ fn main() {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(1_000_000);
-    let room = room(tickets);
+    let room = room::room(tickets);
     let mut tokens = Vec::with_capacity(tickets);
     let ask = Join {
         event: "sale",
@@ -137,8 +93,7 @@ fn main() {
         .map(|token| token.as_str().to_owned())
         .collect();
     let asked = &tokens[..tokens.len().min(1_000_000)];
-    let key = vec![("k1".to_owned(), [7; 32])];
-    let keys = TicketKeys::new("k1", &key).expect("a key");
+    let (keys, _) = room::keys();
     let verify = measure(asked, |token, _| {
         black_box(
             keys.verify(token, &mut token::buffer())

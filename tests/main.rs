@@ -8,6 +8,7 @@
 mod apart;
 mod api;
 mod doctor;
+mod fleet;
 mod kit;
 mod legacy;
 mod live;

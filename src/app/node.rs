@@ -74,6 +74,7 @@ impl Node {
             events_max: config.events.max_events.get() as usize,
             skew_max: config.fleet.max_clock_skew,
             lag_max: config.journal.lag,
+            share_limit: config.fleet.share_limit,
         };
         let settings = parts::room_settings(config);
         let room = Arc::new(Room::new(

@@ -74,6 +74,7 @@ fn of_node(room: &Room, effects: &StoreEffects, clock: &Clock) -> Vec<Sample> {
         plain(&metrics::STORE_CIRCUIT, circuit),
         plain(&metrics::STORE_FAILED, effects.health.failed_total() as f64),
         plain(&metrics::FEED_LAG, room.feed_lag(now).as_secs_f64()),
+        plain(&metrics::SHARING, room.sharing() as f64),
         plain(&metrics::CLOCKS_OFF, room.clocks_off() as f64),
         plain(&metrics::CLOCK_JUMPS, clock.jumps_refused() as f64),
         plain(&metrics::TOKENS_FORGED, room.forged() as f64),

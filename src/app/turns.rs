@@ -67,6 +67,17 @@ impl Turns {
             }
         }
         while asked.join_next().await.is_some() {}
+        for asking in this.room.farewell(this.now()) {
+            asked.spawn(Arc::clone(&this).ask(asking));
+        }
+        while asked.join_next().await.is_some() {}
+        let untold = this.room.untold_entries();
+        if untold > 0 {
+            tracing::error!(
+                entries = untold,
+                "stopped with entries that no gate was told of"
+            );
+        }
     }
 
     fn now(&self) -> Micros {

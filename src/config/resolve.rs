@@ -124,11 +124,13 @@ impl Reader<'_> {
     fn fleet(&mut self) -> Fleet {
         let d = Fleet::default();
         let skew = span(ms(1)..=ms(60_000));
+        let limit = span(ms(10_000)..=ms(3_600_000));
         Fleet {
             node: NodeId(self.take("fleet.node", 0, whole(0..=1022)) as u16),
             size: NonZeroU16::new(self.take("fleet.size", 1, whole(1..=1023)) as u16)
                 .unwrap_or(d.size),
             max_clock_skew: self.take("fleet.max_clock_skew", d.max_clock_skew, skew),
+            share_limit: self.take("fleet.share_limit", d.share_limit, limit),
         }
     }
 

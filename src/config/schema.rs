@@ -15,7 +15,7 @@ const SECTIONS: [(&str, &[&str]); 14] = [
         &["kind", "path", "fsync", "fsync_interval", "start"],
     ),
     ("redis", &["urls", "mode", "user", "password", "ca"]),
-    ("fleet", &["node", "size", "max_clock_skew"]),
+    ("fleet", &["node", "size", "max_clock_skew", "share_limit"]),
     (
         "journal",
         &[

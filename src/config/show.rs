@@ -67,6 +67,7 @@ fn value(config: &Config, section: &str, key: &str) -> Value {
         ("fleet", "node") => int(fleet.node.0.into()),
         ("fleet", "size") => int(fleet.size.get().into()),
         ("fleet", "max_clock_skew") => span(fleet.max_clock_skew),
+        ("fleet", "share_limit") => span(fleet.share_limit),
         ("journal", "flush_interval") => span(journal.flush_interval),
         ("journal", "batch_records") => int(journal.batch_records.get() as usize),
         ("journal", "ack") => word(match journal.ack {

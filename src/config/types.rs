@@ -176,6 +176,8 @@ pub struct Fleet {
     pub size: NonZeroU16,
     /// How far a peer's clock may be off before its time is no longer followed.
     pub max_clock_skew: Duration,
+    /// For how long an event goes on by shares while the store is away.
+    pub share_limit: Duration,
 }
 
 /// `[journal]`
@@ -346,6 +348,7 @@ impl Default for Fleet {
             node: NodeId(0),
             size: NonZeroU16::MIN,
             max_clock_skew: Duration::from_millis(500),
+            share_limit: Duration::from_secs(300),
         }
     }
 }
@@ -378,7 +381,7 @@ impl Default for Limits {
             body_bytes: 8192,
             url_bytes: 4096,
             header_bytes: 16384,
-            headers: 64,
+            headers: 100,
             connections: 100_000,
             header_read_timeout: seconds(10),
             idle_timeout: seconds(75),

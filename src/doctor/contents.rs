@@ -1,13 +1,10 @@
 //! What is kept there already, and whether this node fits.
 
-use super::finding::{Finding, Findings, Level};
-use super::words::span;
+use super::finding::{Finding, Findings};
 use crate::config::{Config, StoreStart};
+use crate::model::Beat;
 use crate::store::FORMAT;
 use crate::store::redis::{Contents, PARTITIONS, Survey};
-
-/// A node that was heard within this is running, in microseconds.
-const RUNNING: u64 = 60_000_000;
 
 /// Judges what is kept.
 pub fn judge(seen: &Survey, config: &Config) -> Vec<Finding> {
@@ -61,38 +58,50 @@ fn meta(found: &mut Findings, contents: &Contents, config: &Config) {
 
 fn nodes(found: &mut Findings, contents: &Contents, config: &Config) {
     let (own, size) = (config.fleet.node, config.fleet.size.get());
-    if contents.heard.is_empty() {
-        found.ok("nodes", "none wrote yet");
+    let live = contents
+        .nodes
+        .iter()
+        .filter(|beat| beat.is_live(contents.now));
+    let mut live: Vec<&Beat> = live.collect();
+    live.sort_by_key(|beat| beat.node);
+    if live.is_empty() {
+        found.ok("nodes", "none runs");
         return;
     }
-    let told = contents.heard.iter().map(|(node, ago)| {
+    let told = live.iter().map(|beat| {
+        let Beat {
+            node,
+            version,
+            listen,
+            ..
+        } = beat;
         let own = if *node == own {
-            " (this one's number)"
+            ", which is this one's number"
         } else {
             ""
         };
-        format!("node {}{own} {} ago", node.0, span(*ago))
+        format!("node {} at {listen} ({version}{own})", node.0)
     });
-    let says = format!("wrote last: {}", told.collect::<Vec<_>>().join(", "));
-    let strangers = contents
-        .heard
-        .iter()
-        .filter(|(node, ago)| node.0 >= size && **ago < RUNNING);
-    match strangers.map(|(node, _)| node.0).next() {
+    let says = format!("these run: {}", told.collect::<Vec<_>>().join(", "));
+    match live.iter().find(|beat| beat.node.0 >= size) {
         Some(stranger) => found.fail(
             "nodes",
-            format!("{says}; node {stranger} runs, and fleet.size is {size} here"),
+            format!(
+                "{says}; node {} runs, and fleet.size is {size} here",
+                stranger.node.0
+            ),
             "give all nodes the same fleet.size, and each a number of its own below it",
         ),
-        None => found.add("nodes", Level::Ok, says, None),
+        None => found.ok("nodes", says),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::Level;
     use super::super::tests::{alone, config, found};
     use super::*;
-    use crate::model::NodeId;
+    use crate::model::{Micros, NodeId};
     use crate::store::Meta;
 
     fn level(format: u32, partitions: u16, sets: &[&str]) -> Level {
@@ -116,21 +125,28 @@ mod tests {
 
     #[test]
     fn a_node_beyond_the_fleet_is_told_while_it_runs() {
-        let mut seen = alone();
-        let heard = &mut seen.contents.as_mut().unwrap().heard;
-        heard.insert(NodeId(0), 1_000);
-        heard.insert(NodeId(7), 10 * RUNNING);
-        let all = judge(&seen, &config(&[]));
-        assert_eq!(found(&all, "nodes").level, Level::Ok);
-        assert!(
-            found(&all, "nodes")
-                .says
-                .contains("node 0 (this one's number) 1.0 ms ago")
-        );
-        seen.contents.as_mut().unwrap().heard.insert(NodeId(7), 1);
-        assert_eq!(
-            found(&judge(&seen, &config(&[])), "nodes").level,
-            Level::Fail
-        );
+        let now = Micros(1_000_000_000);
+        let beat = |node, ago| Beat {
+            node: NodeId(node),
+            instance: 1,
+            version: "0.1.0".to_owned(),
+            listen: "10.0.0.1:8000".to_owned(),
+            started: Micros(0),
+            at: Micros(now.0 - ago),
+        };
+        let judged = |nodes| {
+            let mut seen = alone();
+            let contents = seen.contents.as_mut().unwrap();
+            (contents.nodes, contents.now) = (nodes, now);
+            let all = judge(&seen, &config(&[]));
+            let nodes = found(&all, "nodes");
+            (nodes.level, nodes.says.clone())
+        };
+        assert_eq!(judged(vec![]), (Level::Ok, "none runs".to_owned()));
+        let (level, says) = judged(vec![beat(7, 60_000_000), beat(0, 1_000)]);
+        assert_eq!(level, Level::Ok);
+        let expected = "these run: node 0 at 10.0.0.1:8000 (0.1.0, which is this one's number)";
+        assert_eq!(says, expected);
+        assert_eq!(judged(vec![beat(7, 1)]).0, Level::Fail);
     }
 }

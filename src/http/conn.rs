@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::Shared;
 use super::io::{Io, Source};
 use super::refusal::Unparsable;
-use super::server::Face;
+use super::server::{Answers, Face};
 use super::service::Service;
 use super::sweep::{Registry, Seat};
 use super::wire::{Phase, Pokes, Wire};
@@ -30,6 +30,7 @@ type Served = http1::Connection<TokioIo<Io>, Service>;
 pub(super) struct Listener {
     pub shared: Arc<Shared>,
     pub face: Face,
+    pub answers: Answers,
     pub builder: http1::Builder,
     pub registry: Arc<Registry>,
 }
@@ -79,8 +80,7 @@ pub(super) async fn run(conn: Conn, listener: Arc<Listener>) {
     let _open = metrics.connections.hold();
     while rest(&mut io, &wire, metrics).await {
         let service = Service {
-            shared: Arc::clone(&listener.shared),
-            face: listener.face,
+            listener: Arc::clone(&listener),
             wire: Arc::clone(&wire),
         };
         // Boxed, so that a parked connection is small.

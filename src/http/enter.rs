@@ -23,7 +23,10 @@ pub(super) async fn enter(
         EnterRefusal::Token(refusal) => token::refused(shared, refusal),
         other => other.into(),
     };
-    let EnterStep::Ask(request) = shared.room.enter(shared.now(), &token).map_err(refused)?;
+    let request = match shared.room.enter(shared.now(), &token).map_err(refused)? {
+        EnterStep::Granted(admission) => return Ok(reply(&admission)),
+        EnterStep::Ask(request) => request,
+    };
     let admission = match in_time(shared.effects.enter((*request).clone())).await {
         Ok(entry) => shared.room.entered(shared.now(), &request, entry),
         Err(_) => Err(shared.room.enter_failed(shared.now(), &request)),

@@ -64,9 +64,9 @@ impl Io {
         match self.wire.phase() {
             Phase::Idle => {
                 self.wire.enter(Phase::Head);
-                self.line_ended = got.contains(&b'\n');
+                self.line_ended = has_line_end(got);
             }
-            Phase::Head => self.line_ended = self.line_ended || got.contains(&b'\n'),
+            Phase::Head => self.line_ended = self.line_ended || has_line_end(got),
             Phase::Request | Phase::Answer | Phase::Closing => {}
         }
     }
@@ -126,6 +126,11 @@ impl AsyncWrite for Io {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wire.poll_shutdown(cx)
     }
+}
+
+/// Whether a line ends in `got`. Nearly every head comes whole and ends with a line: one look.
+fn has_line_end(got: &[u8]) -> bool {
+    got.last() == Some(&b'\n') || got.contains(&b'\n')
 }
 
 /// Where a refusal made by hyper itself starts, and its status. hyper writes it last, with an

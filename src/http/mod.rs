@@ -44,8 +44,9 @@ use crate::telemetry::metrics::Metrics;
 
 pub use descriptors::raise_descriptor_limit;
 pub use io::Source;
-pub use route::ROUTES;
-pub use server::{Drained, Face, bind, serve, serve_one};
+pub use reply::Response;
+pub use route::{Answer, ROUTES};
+pub use server::{Answers, Drained, Face, bind, serve, serve_one, serve_with};
 pub use settings::{Cors, Limits, Settings, admin_may_listen};
 pub use status::body as status_body;
 

@@ -13,7 +13,8 @@ use super::server::Face;
 use super::{Settings, Shared, cors, trace};
 use crate::model::Micros;
 
-pub(super) type Response = hyper::Response<Full<Bytes>>;
+/// What is sent to a client.
+pub type Response = hyper::Response<Full<Bytes>>;
 
 /// What most answers are.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -131,6 +132,57 @@ fn refuse(call: &Call<'_>, refusal: &Refusal, trace: &str, headers: &mut HeaderM
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
     headers.insert(name, HeaderValue::from_static(value));
+}
+
+/// JSON of numbers and known words, made on the stack: its longest form is known, and the answer is
+/// one allocation of just its length. (A vector's spare room would cost [`Bytes`] a second one.)
+#[derive(Debug)]
+pub(super) struct Short {
+    bytes: [u8; Self::BYTES_MAX],
+    len: usize,
+}
+
+impl Short {
+    /// The most that may be written.
+    const BYTES_MAX: usize = 512;
+
+    pub const fn new() -> Self {
+        Self {
+            bytes: [0; Self::BYTES_MAX],
+            len: 0,
+        }
+    }
+
+    /// Known text that needs no escaping: a few moves, where a slice would be a call.
+    #[inline]
+    pub fn known<const N: usize>(&mut self, text: &[u8; N]) -> &mut Self {
+        if let Some(to) = self.bytes[self.len..].first_chunk_mut() {
+            *to = *text;
+            self.len += N;
+        }
+        self
+    }
+
+    /// Text that needs no escaping.
+    pub fn raw(&mut self, text: &str) -> &mut Self {
+        let end = self.len + text.len();
+        self.bytes[self.len..end].copy_from_slice(text.as_bytes());
+        self.len = end;
+        self
+    }
+
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        let mut digits = itoa::Buffer::new();
+        self.raw(digits.format(number))
+    }
+
+    pub fn bool(&mut self, value: bool) -> &mut Self {
+        self.raw(if value { "true" } else { "false" })
+    }
+
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.bytes[..self.len])
+    }
 }
 
 /// JSON text in the making.

@@ -10,6 +10,7 @@ use super::refusal::{Code, Refusal};
 use super::reply::{Call, Reply, Response, finish};
 use super::server::Face;
 use super::{Shared, admin, enter, join, leave, ops, passes, status};
+use crate::model::Micros;
 
 /// Everything that can be asked for. The numbers are the rows of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,8 +175,10 @@ impl Method {
 }
 
 /// An answer, or what will make one.
-pub(super) enum Answer {
+pub enum Answer {
+    /// The answer.
     Now(Response),
+    /// Its maker.
     Later(std::pin::Pin<Box<dyn Future<Output = Response> + Send>>),
 }
 
@@ -208,7 +211,7 @@ pub(super) fn answer(shared: &Arc<Shared>, face: Face, request: Request<Incoming
     let step = if url_bytes > settings.limits.url_bytes {
         Step::Done(Err(Refusal::new(Code::UrlTooLong, "the URL is too long")))
     } else {
-        decide(shared, face, route, method, &parts)
+        decide(shared, face, route, method, &parts, began)
     };
     match step {
         Step::Done(outcome) => {
@@ -241,7 +244,14 @@ pub(super) fn answer(shared: &Arc<Shared>, face: Face, request: Request<Incoming
     }
 }
 
-fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Parts) -> Step {
+fn decide(
+    shared: &Shared,
+    face: Face,
+    route: Route,
+    method: Method,
+    parts: &Parts,
+    began: Micros,
+) -> Step {
     let reads = |reply: fn(&Shared) -> Reply| {
         Step::Done(admin::may_read(shared, face, parts).map(|()| reply(shared)))
     };
@@ -254,7 +264,7 @@ fn decide(shared: &Shared, face: Face, route: Route, method: Method, parts: &Par
         return Step::Done(Err(Refusal::loading()));
     }
     match (route, method) {
-        (Route::Status, Method::Get) => Step::Done(status::status(shared, parts)),
+        (Route::Status, Method::Get) => Step::Done(status::status(shared, parts, began)),
         (Route::Join, Method::Post) => match shared.joins.check() {
             Ok(()) => Step::Wait(Waits::Join),
             Err(refusal) => Step::Done(Err(refusal.into())),

@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -16,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::Shared;
 use super::conn::{Conn, Listener, run, turn_away};
 use super::io::Source;
+use super::route::{Answer, answer};
 use super::settings::HEADERS_DEFAULT;
 use super::sweep::Registry;
 use super::wire::Pokes;
@@ -44,6 +47,9 @@ pub enum Face {
         open_reads: bool,
     },
 }
+
+/// What answers the requests of a listener.
+pub type Answers = Box<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 
 /// How a listener ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,12 +81,25 @@ pub async fn serve(
     face: Face,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
+    let answers = answers(&shared, face);
+    serve_with(listener, shared, face, answers, shutdown).await
+}
+
+/// Like [`serve`], with other answers: the same connections, bounds and end for whatever is asked.
+pub async fn serve_with(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    face: Face,
+    answers: Answers,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
     let registry = Arc::new(Registry::default());
     let conns = Arc::new(Listener {
         builder: builder(&shared),
         registry: Arc::clone(&registry),
         shared: Arc::clone(&shared),
         face,
+        answers,
     });
     let _sweeper = Owned(tokio::spawn({
         let (registry, shared) = (Arc::clone(&registry), Arc::clone(&shared));
@@ -123,12 +142,18 @@ pub async fn serve_one(
     let conn = Conn::new(read, write, &registry);
     let builder = builder(&shared);
     let listener = Listener {
+        answers: answers(&shared, face),
         shared,
         face,
         builder,
         registry,
     };
     run(conn, Arc::new(listener)).await;
+}
+
+fn answers(shared: &Arc<Shared>, face: Face) -> Answers {
+    let shared = Arc::clone(shared);
+    Box::new(move |request| answer(&shared, face, request))
 }
 
 fn builder(shared: &Shared) -> http1::Builder {

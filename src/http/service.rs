@@ -9,15 +9,13 @@ use std::task::{Context, Poll};
 use hyper::Request;
 use hyper::body::{Body, Incoming};
 
-use super::Shared;
+use super::conn::Listener;
 use super::reply::Response;
-use super::route::{Answer, answer};
-use super::server::Face;
+use super::route::Answer;
 use super::wire::{Phase, Wire};
 
 pub(super) struct Service {
-    pub shared: Arc<Shared>,
-    pub face: Face,
+    pub listener: Arc<Listener>,
     pub wire: Arc<Wire>,
 }
 
@@ -29,7 +27,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     fn call(&self, request: Request<Incoming>) -> Answering {
         self.wire.enter(Phase::Request);
         let has_body = !request.body().is_end_stream();
-        match answer(&self.shared, self.face, request) {
+        match (self.listener.answers)(request) {
             Answer::Now(response) => {
                 if has_body {
                     self.wire.ask_linger();

@@ -1,17 +1,19 @@
 //! `GET /api/v1/queue/status`: the product. No wait, no lock, no store; one allocation for the
 //! answer's text.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::http::request::Parts;
 
 use super::refusal::Refusal;
-use super::reply::{Json, Reply};
+use super::reply::{Reply, Short};
 use super::{Shared, token};
+use crate::model::Micros;
 use crate::room::answer::{Phase, Standing};
 
-pub(super) fn status(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
+pub(super) fn status(shared: &Shared, parts: &Parts, now: Micros) -> Result<Reply, Refusal> {
     let token = token::of(shared, parts)?;
-    let now = shared.now();
     let found = shared
         .room
         .look(now, &token)
@@ -42,41 +44,71 @@ pub(super) fn eta_sec(standing: &Standing) -> u64 {
 
 /// The answer to a poll, as JSON. One allocation.
 pub fn body(standing: &Standing) -> Bytes {
-    let mut json = Json::with_capacity(320);
-    json.raw(r#"{"status":""#)
+    let mut json = Short::new();
+    json.known(br#"{"status":""#)
         .raw(word(standing.phase))
-        .raw(r#"","position":"#)
+        .known(br#"","position":"#)
         .number(standing.position)
-        .raw(r#","eta_sec":"#)
+        .known(br#","eta_sec":"#)
         .number(eta_sec(standing))
-        .raw(r#","waiting_time":"#)
+        .known(br#","waiting_time":"#)
         .number(standing.waited.as_secs())
-        .raw(r#","ready_for_entry":"#)
+        .known(br#","ready_for_entry":"#)
         .bool(standing.ready)
-        .raw(r#","poll_after_ms":"#)
-        .millis(standing.poll_after)
-        .raw(r#","total_waiting":"#)
+        .known(br#","poll_after_ms":"#)
+        .number(millis(standing.poll_after))
+        .known(br#","total_waiting":"#)
         .number(standing.total_waiting)
-        .raw(r#","eta_low_sec":"#)
+        .known(br#","eta_low_sec":"#)
         .number(standing.eta.low)
-        .raw(r#","eta_high_sec":"#)
+        .known(br#","eta_high_sec":"#)
         .number(standing.eta.high);
     if let Some(reason) = standing.reason {
-        json.raw(r#","reason":""#).raw(reason.as_str()).raw("\"");
+        json.known(br#","reason":""#)
+            .raw(reason.as_str())
+            .known(b"\"");
     }
     if let Some(within) = standing.enter_within {
-        json.raw(r#","enter_within_sec":"#).number(within.as_secs());
+        json.known(br#","enter_within_sec":"#)
+            .number(within.as_secs());
     }
-    json.raw(r#","degraded":"#).bool(standing.degraded).raw("}");
-    json.into_bytes()
+    json.known(br#","degraded":"#)
+        .bool(standing.degraded)
+        .known(b"}");
+    json.to_bytes()
+}
+
+/// Whole milliseconds, without the 128-bit arithmetic of `as_millis`.
+fn millis(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(1_000);
+    whole.saturating_add(u64::from(duration.subsec_millis()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::room::answer::{Eta, WaitReason};
+
+    #[test]
+    fn the_longest_answer_fits() {
+        let longest = Standing {
+            phase: Phase::Waiting,
+            position: u64::MAX,
+            total_waiting: u64::MAX,
+            waited: Duration::MAX,
+            eta: Eta {
+                likely: u64::MAX,
+                low: u64::MAX,
+                high: u64::MAX,
+            },
+            ready: false,
+            enter_within: Some(Duration::MAX),
+            poll_after: Duration::MAX,
+            reason: Some(WaitReason::ReturnedAhead),
+            degraded: false,
+        };
+        assert!(body(&longest).ends_with(b"\"degraded\":false}"));
+    }
 
     #[test]
     fn a_standing_reads_as_the_api_says() {

@@ -70,6 +70,18 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// The first `token=` that is not empty. Allocates only when something is escaped.
 fn in_query(query: &str) -> Option<Cow<'_, str>> {
+    // What nearly every client sends: the token, and nothing to take apart. Looked at without a
+    // branch a byte, which the compiler turns into a few wide comparisons.
+    let plain = |text: &str| {
+        let marks = text.bytes().map(|b| (b == b'&') | (b == b'%'));
+        !marks.fold(false, |any, mark| any | mark)
+    };
+    if let Some(token) = query.strip_prefix("token=")
+        && !token.is_empty()
+        && plain(token)
+    {
+        return Some(Cow::Borrowed(token));
+    }
     query
         .split('&')
         .filter_map(|pair| pair.strip_prefix("token="))

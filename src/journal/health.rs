@@ -18,6 +18,8 @@ const OPEN_SPAN: Duration = Duration::from_secs(1);
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// For how long, give or take a fifth, so that the nodes of a fleet do not come back as one.
 const OPEN_FOR: Duration = Duration::from_secs(10);
+/// The same after a try that failed.
+const OPEN_AGAIN_FOR: Duration = Duration::from_secs(3);
 /// Answers in a row after which it is believed again.
 const CLOSE_AFTER: u32 = 3;
 
@@ -139,8 +141,8 @@ impl Health {
         // From the moment, so that a day can be lived again to the microsecond.
         let mixed = (now.0 ^ self.salt << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let share = 800 + ((mixed >> 32) % 400) as u32;
-        let opened = Circuit::Open {
-            until: now.after(OPEN_FOR * share / 1_000),
+        let opened = |time: Duration| Circuit::Open {
+            until: now.after(time * share / 1_000),
         };
         *circuit = match before {
             Circuit::Closed { failures, since } => {
@@ -149,10 +151,10 @@ impl Health {
                 if failures < OPEN_AFTER || now.since(since) < OPEN_SPAN {
                     Circuit::Closed { failures, since }
                 } else {
-                    opened
+                    opened(OPEN_FOR)
                 }
             }
-            Circuit::HalfOpen { .. } => opened,
+            Circuit::HalfOpen { .. } => opened(OPEN_AGAIN_FOR),
             Circuit::Open { .. } => before,
         };
         let after = *circuit;

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::ids::{EventId, NodeId, TicketId};
 use super::ticket::Micros;
 
+/// A node that was not heard for this long may be going on by its share of the rate, as far as a gate
+/// is concerned: the share is withheld. The node itself waits longer. Microseconds.
+pub const SILENT_AFTER: u64 = 2_000_000;
+
 /// What a gate needs to know of the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct GatePolicy {
@@ -28,6 +32,58 @@ pub struct GatePolicy {
     pub ticket_ttl: u64,
     /// How long a pass holds, in microseconds.
     pub pass_ttl: u64,
+    /// How many nodes each go on at their share of the rate when they are cut off; 0: none does.
+    pub nodes: u16,
+    /// For how long such a node goes on, in microseconds.
+    pub share_limit: u64,
+}
+
+impl GatePolicy {
+    /// Micro-turns that one of `nodes` may save up while it is cut off: a turn, and a fifth of a
+    /// second of its share of the rate, but no more than its share of the burst.
+    pub fn share_saved(&self, nodes: u16) -> i64 {
+        let nodes = f64::from(nodes.max(1));
+        let fair = f64::from(self.burst) * 1e6 / nodes;
+        let some = self.rate * 2e5 / nodes;
+        (some + 1e6).min(fair) as i64
+    }
+}
+
+/// Where a ticket belongs: the node that alone may give it a turn when that node is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Home {
+    /// The first node in the ticket's order of all nodes of the fleet.
+    pub node: NodeId,
+    /// The ticket's arrival.
+    pub arrival: Micros,
+}
+
+/// A node that may go on by itself, as a gate has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// The node.
+    pub node: NodeId,
+    /// Tickets at home there that arrived after this are not called by the gate.
+    pub after: Micros,
+    /// The node is not heard at present.
+    pub away: bool,
+}
+
+/// What a node says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// Nothing: the gate goes by what it heard last.
+    #[default]
+    Quiet,
+    /// It hears the gate, and would go on by its share of the rate if it did not.
+    Here {
+        /// When this was sent, on the store's clock, not later than it was.
+        sent_at: Micros,
+        /// Of the tickets that are at home there, those that arrived until then are left to the gate.
+        horizon: Micros,
+    },
+    /// It will give no turns by itself.
+    Gone,
 }
 
 /// A turn: whose, and until when.
@@ -56,6 +112,10 @@ pub struct AdvanceRequest {
     pub version: u64,
     /// The first waiting tickets, front first.
     pub candidates: Vec<TicketId>,
+    /// Where each candidate belongs; none in a fleet of one.
+    pub homes: Vec<Home>,
+    /// What the node says of itself.
+    pub presence: Presence,
     /// Called tickets that will not come: their turns are given back.
     pub given_back: Vec<TicketId>,
     /// Turns this node gave out of its lease since its last request.
@@ -88,6 +148,11 @@ pub struct Advanced {
     pub open_turns: u32,
     /// Micro-turns in the bucket; below 0 when late claims are being paid off.
     pub level: i64,
+    /// The gate took notice of the node's [`Presence::Here`].
+    pub heard: bool,
+    /// The nodes that may go on by themselves, by number. Turns of the lease are not for tickets that
+    /// others of them keep.
+    pub kept: Vec<Kept>,
     /// The store's clock.
     pub now: Micros,
 }
@@ -131,6 +196,11 @@ pub struct SettleRequest {
     pub called: Vec<Turn>,
     /// Tickets that entered, with when.
     pub entered: Vec<(TicketId, Micros)>,
+    /// All of it was given by the node while it was cut off, out of its share of the rate: it is paid
+    /// for.
+    pub shared: bool,
+    /// Passes of tickets that entered, with their ends.
+    pub passes: Vec<(TicketId, String, Micros)>,
 }
 
 /// What came of an [`EnterRequest`].

@@ -63,8 +63,8 @@ pub enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outage {
-    /// Every node is to keep calling its own tickets at its share of the rate. In this version it
-    /// does as [`Outage::Hold`].
+    /// Every node of a fleet goes on calling its own tickets, at its share of the rate. With an
+    /// active cap, or a burst smaller than the fleet, as [`Outage::Hold`].
     #[default]
     Share,
     /// Nobody is called until the store is back.

@@ -158,6 +158,8 @@ pub enum TokenRefusal {
 pub enum EnterStep {
     /// Ask the store this, and bring the answer to `Room::entered`.
     Ask(Box<EnterRequest>),
+    /// Nothing: the turn was given by this node, which is cut off from the store.
+    Granted(Admission),
 }
 
 /// The visitor is in.

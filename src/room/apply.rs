@@ -154,6 +154,7 @@ impl Room {
         side: &mut Side,
         key: &TicketKey,
     ) {
+        side.rewind(key);
         if let Some(word) = side.early.take(&key.id) {
             // Times in kept words are on our clock already.
             self.merge_turn(now, event, writer, side, &word);
@@ -224,6 +225,12 @@ impl Room {
         {
             side.leaving.cancel(&record.id);
             writer.set_leaving(&record.id, false);
+            if let Some(view) = event.line.find(&record.id) {
+                side.rewind(&TicketKey {
+                    arrival: view.time,
+                    id: record.id,
+                });
+            }
         }
     }
 
@@ -242,11 +249,8 @@ impl Room {
         // To a tenth of a second: a poll here in the same one counts as after the goodbye.
         let (polled, told) = event.line.sightings(&id).unwrap_or_default();
         let tick = Duration::from_millis(100);
-        if told > at {
-            return;
-        }
-        if polled > told && polled.after(tick) > at {
-            // Only this node knows: whoever took the beacon has to.
+        if told > at || polled > told && polled.after(tick) > at {
+            // Perhaps only this node knows: whoever took the beacon has to.
             if event.line.claim_sighting(&id, now, Duration::ZERO) {
                 self.record(now, event, Kind::Seen, id, self.clock.tick(now));
             }

@@ -14,27 +14,32 @@ use crate::model::{Gone, Kind, Micros, Order, Policy, TicketKey, micros};
 /// When to try again when the gate has to catch up or the store is away.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What the gate needs to know of a policy.
-pub(super) fn gate_policy(policy: &Policy, now: Micros) -> GatePolicy {
-    GatePolicy {
-        rate: policy.rate,
-        burst: policy.burst,
-        max_active: policy.max_active,
-        paused: policy.paused || !super::Event::is_open(policy, now),
-        ready_ttl: micros(policy.ready_ttl),
-        late_grace: micros(policy.late_grace),
-        ticket_ttl: micros(policy.ticket_ttl),
-        pass_ttl: micros(policy.pass_ttl),
-    }
-}
-
 impl Room {
+    /// What the gate needs to know of a policy.
+    pub(super) fn gate_policy(&self, policy: &Policy, now: Micros) -> GatePolicy {
+        GatePolicy {
+            rate: policy.rate,
+            burst: policy.burst,
+            max_active: policy.max_active,
+            paused: policy.paused || !super::Event::is_open(policy, now),
+            ready_ttl: micros(policy.ready_ttl),
+            late_grace: micros(policy.late_grace),
+            ticket_ttl: micros(policy.ticket_ttl),
+            pass_ttl: micros(policy.pass_ttl),
+            nodes: self.sharing_nodes(policy),
+            share_limit: micros(self.identity.share_limit),
+        }
+    }
+
     /// What the store must be asked so that the token's owner may enter.
     ///
     /// # Errors
     /// The token shows nothing, or it is not its turn.
     pub fn enter(&self, now: Micros, token: &str) -> Result<EnterStep, EnterRefusal> {
         let found = self.look(now, token)?;
+        if let Some(shared) = self.enter_shared(now, &found) {
+            return shared.map(EnterStep::Granted);
+        }
         let standing = self.standing(now, &found);
         let event = &found.event;
         let policy = event.policy.load();
@@ -43,6 +48,9 @@ impl Room {
             && !self.may_be_called(&found, &policy)
             && !self.serves_empty()
         {
+            if self.may_be_called_elsewhere(now, event, &found.id) {
+                return Err(EnterRefusal::Unavailable { retry_after: SOON });
+            }
             let reason = match found.state {
                 State::Returned => NotReady::MissedTurn,
                 _ if policy.paused => NotReady::Paused,
@@ -68,7 +76,7 @@ impl Room {
         Ok(EnterStep::Ask(Box::new(EnterRequest {
             event: event.id.clone(),
             node,
-            policy: gate_policy(&policy, now),
+            policy: self.gate_policy(&policy, now),
             id: found.id,
             claim,
             free: policy.order == Order::Passthrough,
@@ -93,6 +101,13 @@ impl Room {
             Entry::Over => {
                 self.note_entered(now, request);
                 return Err(EnterRefusal::Token(TokenRefusal::Gone(Some(Gone::Entered))));
+            }
+            Entry::NotCalled
+                if self.event(request.event.as_str()).is_some_and(|event| {
+                    self.may_be_called_elsewhere(now, &event, &request.id)
+                }) =>
+            {
+                return Err(EnterRefusal::Unavailable { retry_after: SOON });
             }
             Entry::Missed | Entry::NotCalled => {
                 let reason = if self.to_the_front(now, request) {

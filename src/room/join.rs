@@ -12,8 +12,10 @@ use super::status::Found;
 use super::{Room, line};
 use crate::model::gate::Turn;
 use crate::model::token::Claims;
-use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId};
+use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
+/// A view that is older than this misses more than the joins that are on their way.
+const HEARD_WITHIN: Duration = Duration::from_millis(300);
 /// Whose turn is further away than this is in no hurry.
 const FAR: Duration = Duration::from_secs(2);
 /// When it is worth trying again after something was full.
@@ -134,10 +136,14 @@ impl Room {
             self.record(now, event, Kind::Joined, id, arrival)
         };
         side.joined_at = now;
-        side.joins.note(now);
+        side.joins.note(now, self.feed_lag(now) <= HEARD_WITHIN);
         let peers = self.identity.fleet.saturating_sub(1);
         let unheard = side.joins.unheard(peers, far);
-        if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, id) {
+        let ticket = TicketKey { arrival, id };
+        if key.is_some() {
+            side.shares.joined_with_key(now, &ticket);
+        }
+        if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, ticket) {
             writer.call(&id, turn.until);
             if !self.is_alone() && policy.order != Order::Passthrough {
                 // The other nodes hear of the turn together with the ticket.
@@ -228,14 +234,17 @@ impl Room {
         event: &Event,
         policy: &Policy,
         side: &mut Side,
-        id: TicketId,
+        ticket: TicketKey,
     ) -> Option<Turn> {
+        let id = ticket.id;
         let until = now.after(policy.ready_ttl);
         if policy.order == Order::Passthrough && !self.serves_empty() {
             return Some(Turn { id, until });
         }
+        let kept = self.is_kept(side, &ticket);
         let gate = &mut side.gate;
         let free = gate.lease > 0
+            && !kept
             && now < gate.lease_until
             && !policy.paused
             && self.is_fresh(now)

@@ -113,8 +113,8 @@ impl Room {
             at = at.after(self.identity.skew_max);
         }
         let before = event.line.find(&key.id);
-        // Of who entered the gate has told already.
-        let patient = why == Gone::Entered || self.waits_far(now, event, before);
+        // Who entered is told of at once: should the gate forget it, the other nodes must not.
+        let patient = self.waits_far(now, event, before);
         writer.remove(&key.id, at, reason(why));
         if patient {
             self.record_patiently(now, event, why.kind(), key.id, at);

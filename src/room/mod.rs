@@ -20,17 +20,20 @@ mod operate;
 mod peers;
 mod polling;
 mod posted;
+mod presence;
 mod recent;
 mod restore;
 mod rulings;
 mod settle;
+mod share;
+mod shares;
 mod side;
 mod status;
 mod tick;
 mod turns;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -74,6 +77,8 @@ pub struct Identity {
     pub skew_max: Duration,
     /// A view of the other nodes that is older than this calls nobody.
     pub lag_max: Duration,
+    /// For how long an event goes on without the store at most.
+    pub share_limit: Duration,
 }
 
 /// The waiting room of one node.
@@ -101,6 +106,8 @@ pub struct Room {
     degraded: AtomicBool,
     /// When the store was last said to have lost what it had acknowledged.
     doubted: AtomicU64,
+    /// Events that go on without the store.
+    sharing: AtomicUsize,
 }
 
 impl Room {
@@ -132,6 +139,7 @@ impl Room {
             empty: AtomicBool::new(false),
             degraded: AtomicBool::new(false),
             doubted: AtomicU64::new(0),
+            sharing: AtomicUsize::new(0),
         };
         room.create_configured(now);
         room
@@ -174,7 +182,7 @@ impl Room {
     }
 
     fn is_degraded(&self) -> bool {
-        self.degraded.load(Ordering::Relaxed)
+        self.degraded.load(Ordering::Relaxed) || self.sharing() > 0
     }
 
     /// The journal that changes are recorded in.

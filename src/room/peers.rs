@@ -86,7 +86,7 @@ impl Peers {
     }
 
     /// Whether a node was heard lately.
-    fn is_heard(&self, now: Micros, node: NodeId) -> bool {
+    pub(super) fn is_heard(&self, now: Micros, node: NodeId) -> bool {
         let nodes = self.nodes.lock();
         let peer = nodes.get(usize::from(node.0));
         peer.is_some_and(|peer| now.since(peer.heard_at) <= SILENT_AFTER)

@@ -166,7 +166,9 @@ impl Room {
         let tickets = forgotten.map_or(0, |old| {
             let held = {
                 let _writer = old.line.write();
-                old.side.lock().retired = true;
+                let mut side = old.side.lock();
+                side.retired = true;
+                self.end_share(now, &old, &mut side, "the event was forgotten");
                 old.line.len()
             };
             let mut kept = self.dump_event(&old, None);

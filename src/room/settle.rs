@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Room;
-use super::enter::gate_policy;
 use super::line::State;
 use super::tick::Asking;
 use crate::model::Micros;
@@ -37,7 +36,9 @@ impl Room {
         self.doubted.store(now.0, Ordering::Relaxed);
         for event in self.events.all() {
             {
-                let gate = &mut event.side.lock().gate;
+                let side = &mut *event.side.lock();
+                let since = side.shares.told_since(since).unwrap_or(since).min(since);
+                let gate = &mut side.gate;
                 gate.doubted = gate.doubted.min(Some(since)).or(Some(since));
             }
             self.schedule.at(now, &event);
@@ -57,19 +58,21 @@ impl Room {
     /// What to tell the gate before it is asked; nothing, mostly. Looks through the whole line when
     /// there is something, a piece at a time.
     pub fn settlement(&self, now: Micros, asking: &Asking) -> Vec<SettleRequest> {
+        let mut requests = self.shares_to_tell(now, asking);
         let Some(since) = asking.doubted.filter(|_| !mutant!(NotSettled)) else {
-            return Vec::new();
+            return requests;
         };
         let event = &asking.event;
         let empty = SettleRequest {
             event: event.id.clone(),
             node: self.identity.node,
-            policy: gate_policy(&event.policy.load(), now),
+            policy: self.gate_policy(&event.policy.load(), now),
             version: asking.request.version,
             called: Vec::new(),
             entered: Vec::new(),
+            shared: false,
+            passes: Vec::new(),
         };
-        let mut requests = Vec::new();
         let mut entries = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use super::eta::Measured;
-use crate::model::gate::Turn;
-use crate::model::{Micros, NodeId, PolicyPatch, Record, TicketId};
+use super::shares::Shares;
+use crate::model::gate::{Kept, Turn};
+use crate::model::{Micros, NodeId, PolicyPatch, Record, TicketId, TicketKey};
 
 /// How many waits are sampled at once to compare what was promised with what came.
 const PROMISES_MAX: usize = 256;
@@ -18,6 +19,7 @@ const EARLY_MAX: usize = 65_536;
 #[derive(Debug)]
 pub(super) struct Side {
     pub gate: LocalGate,
+    pub shares: Shares,
     pub leaving: Leaving,
     pub measured: Option<Measured>,
     /// Departures since the last note to `measured`.
@@ -63,6 +65,10 @@ pub(super) struct LocalGate {
     pub lent: AHashMap<TicketId, (NodeId, Turn)>,
     /// Turns to give back.
     pub given_back: Vec<TicketId>,
+    /// Which tickets are other nodes' to call.
+    pub kept: Vec<Kept>,
+    /// All who wait up to this are of nodes that are away.
+    pub passed: Option<TicketKey>,
     /// Micro-turns in the bucket, and when that was so.
     pub level: i64,
     pub level_at: Micros,
@@ -82,6 +88,7 @@ impl Side {
                 answered_at: now,
                 ..LocalGate::default()
             },
+            shares: Shares::default(),
             leaving: Leaving::default(),
             measured: None,
             departures: 0,
@@ -116,11 +123,20 @@ impl Side {
         self.gate.lent.retain(|_, (_, turn)| turn.until > now);
     }
 
+    /// A ticket has come to stand where walks through the line were already.
+    pub fn rewind(&mut self, key: &TicketKey) {
+        self.shares.rewind(key);
+        if self.gate.passed.is_some_and(|passed| *key <= passed) {
+            self.gate.passed = None;
+        }
+    }
+
     /// A ticket is gone from the line: nothing of it stays here.
     pub fn forget(&mut self, id: &TicketId) {
         self.leaving.cancel(id);
         self.promises.remove(id);
         self.gate.lent.remove(id);
+        self.shares.end_turn(id);
     }
 }
 
@@ -208,17 +224,20 @@ impl Leaving {
     }
 }
 
-/// Joins of this and the last tenths of a second, and how many others may be on their way meanwhile.
+/// Joins of this and the last tenths of a second, or since the other nodes were last heard, and how
+/// many others may be on their way meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct RecentJoins {
     tenth: u64,
     /// Of this tenth, the last, and the one before.
     counts: [u32; 3],
+    /// Since the other nodes could not be heard.
+    deaf: u32,
 }
 
 impl RecentJoins {
-    /// Notes a join.
-    pub fn note(&mut self, now: Micros) {
+    /// Notes a join, and whether other nodes can be heard at present.
+    pub fn note(&mut self, now: Micros, heard: bool) {
         let tenth = now.0 / 100_000;
         let [current, last, _] = self.counts;
         match tenth.wrapping_sub(self.tenth) {
@@ -229,6 +248,11 @@ impl RecentJoins {
         }
         self.tenth = tenth;
         self.counts[0] = self.counts[0].saturating_add(1);
+        self.deaf = if heard {
+            0
+        } else {
+            self.deaf.saturating_add(1)
+        };
     }
 
     /// How many tickets may have joined on the `peers` other nodes before the one just noted without
@@ -237,6 +261,6 @@ impl RecentJoins {
     pub fn unheard(&self, peers: u16, far: bool) -> u64 {
         let tenths = if far { &self.counts } else { &self.counts[..2] };
         let joins: u64 = tenths.iter().copied().map(u64::from).sum();
-        joins * u64::from(peers) * 3 / 2
+        joins.max(self.deaf.into()) * u64::from(peers) * 3 / 2
     }
 }

@@ -19,7 +19,7 @@ const REPEATED_WITHIN: Duration = Duration::from_millis(300);
 
 /// How long a join takes from its node's memory into the feed, mostly; what comes later stands before
 /// nobody whose place was told lower.
-const FLUSHED_WITHIN: Duration = Duration::from_millis(100);
+const FLUSHED_WITHIN: Duration = Duration::from_millis(250);
 
 /// A ticket that a token showed, as it was at that moment.
 #[derive(Debug, Clone)]
@@ -377,6 +377,7 @@ impl Room {
                 arrival: view.time,
                 id: found.id,
             };
+            side.rewind(&key);
             match view.state {
                 _ if view.state.is_gone() => {}
                 State::Called { until } if until > now => {}

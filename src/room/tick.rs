@@ -98,6 +98,8 @@ pub struct Asking {
     pub since: Micros,
     /// The gate may have lost what happened after this: see [`Room::settlement`].
     pub(super) doubted: Option<Micros>,
+    /// What was given without the gate is told before.
+    pub(super) tells: bool,
     pub(super) event: Arc<Event>,
 }
 
@@ -141,6 +143,7 @@ impl Room {
         if let Some(measured) = &mut side.measured {
             measured.note(now, 0, departures, waiting && !policy.paused);
         }
+        self.share(now, event, &policy, &mut writer, &mut side);
         event.publish_forecast(now, &side);
         let request = self.ask(now, event, &policy, &mut writer, &mut side);
         let period = if more {
@@ -167,12 +170,14 @@ impl Room {
         side.gate.due = now.after(period);
         let due = side.gate.due;
         let doubted = side.gate.doubted;
+        let tells = request.is_some() && side.shares.contact && side.shares.hand_over();
         drop(side);
         drop(writer);
         self.schedule.push(due, &event.id);
         request.map(|request| Asking {
             request,
             doubted,
+            tells,
             since: now,
             event: Arc::clone(event),
         })
@@ -218,7 +223,10 @@ impl Room {
                     self.remove(now, event, writer, side, &key, Gone::Expired);
                 }
                 // Turns that the gate does not know of lapse by themselves.
-                Lapse::Turn => drop(writer.miss(&due.id, now.after(policy.late_grace))),
+                Lapse::Turn => {
+                    writer.miss(&due.id, now.after(policy.late_grace));
+                    side.shares.end_turn(&due.id);
+                }
             }
         }
         swept.more

@@ -7,13 +7,12 @@
 use std::time::Duration;
 
 use super::Room;
-use super::enter::gate_policy;
 use super::eta::Measured;
 use super::event::Event;
 use super::line::{LineWriter, State};
 use super::side::{LocalGate, Side};
 use super::tick::{Asking, PERIOD_MAX, PERIOD_MIN};
-use crate::model::gate::{AdvanceRequest, Advanced, Turn};
+use crate::model::gate::{AdvanceRequest, Advanced, Kept, Turn};
 use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
 /// An unanswered gate is asked again after this.
@@ -74,14 +73,14 @@ impl Room {
         if side.gate.asking {
             return None;
         }
-        let policy_now = gate_policy(policy, now);
+        let policy_now = self.gate_policy(policy, now);
         let mut candidates: Vec<TicketKey> = Vec::new();
         let passes = policy.order == Order::Passthrough;
         let fresh = self.is_fresh(now);
         if !policy_now.paused && !passes && fresh {
             let affordable = (Self::level(now, policy, side) / 1e6).max(0.0) as usize + 1;
             let most = affordable.min(CANDIDATES_MAX);
-            writer.front(most, false, &mut candidates);
+            self.candidates(event, writer, side, most, &mut candidates);
             self.keep_settled(now, &mut candidates);
             if mutant!(LastFirst) {
                 candidates.reverse();
@@ -99,18 +98,28 @@ impl Room {
         } else {
             0
         };
-        let gate = &mut side.gate;
-        let idle = candidates.is_empty()
+        let gate = &side.gate;
+        let nothing = candidates.is_empty()
             && gate.given_back.is_empty()
             && gate.leased.is_empty()
             && gate.open_turns == 0
             && gate.active == 0
             && gate.lease == 0
             && gate.doubted.is_none()
-            && lease_wanted == 0;
-        if idle || !self.has_word(now, event, gate, lease_wanted) {
+            && lease_wanted == 0
+            && !side.shares.has_untold();
+        // A node that goes on by itself says so, and says when it has nothing to go on with.
+        let resting = nothing && (event.line.waiting() == 0 || policy_now.paused);
+        let has_word = if nothing {
+            side.shares.present
+        } else {
+            self.has_word(now, event, gate, lease_wanted)
+        };
+        if !has_word && (nothing || !self.has_presence_to_tell(now, &policy_now, side)) {
             return None;
         }
+        let presence = self.presence(now, event, &policy_now, writer, side, resting);
+        let gate = &mut side.gate;
         let mut claims: Vec<_> = gate.leased.values().copied().collect();
         claims.sort_unstable_by_key(|turn| (turn.until, turn.id));
         // Given up before the gate hears of it, so that nobody spends it in the meantime.
@@ -123,7 +132,9 @@ impl Room {
             serial: gate.serial,
             policy: policy_now,
             version: gate.version,
+            homes: self.homes(&candidates),
             candidates: candidates.into_iter().map(|key| key.id).collect(),
+            presence,
             given_back: gate.given_back.clone(),
             claims,
             lease_held: gate.lease,
@@ -163,12 +174,14 @@ impl Room {
             since,
             event,
             doubted,
+            tells,
         } = asking;
         let policy = event.policy.load_full();
         let mut writer = event.line.write();
         let mut side = event.side.lock();
         side.gate.asking = false;
         let Some(answer) = answer else {
+            side.shares.contact = false;
             let due = now.after(PERIOD_RETRY);
             side.gate.due = due;
             drop(side);
@@ -177,6 +190,13 @@ impl Room {
             return;
         };
         self.note_store_clock(now, answer.now);
+        self.share_answered(now, &event, &mut side);
+        let limit = self.identity.share_limit;
+        side.shares
+            .answered(now, since, request.presence, limit, &answer);
+        if tells {
+            side.shares.told(now);
+        }
         if side.gate.doubted == doubted {
             side.gate.doubted = None;
         }
@@ -252,6 +272,14 @@ impl Room {
         };
         gate.answered_at = now;
         gate.level = answer.level;
+        let away = |all: &[Kept]| -> Vec<Kept> {
+            let away = all.iter().filter(|kept| kept.away);
+            away.copied().collect()
+        };
+        if away(&gate.kept) != away(&answer.kept) {
+            gate.passed = None;
+        }
+        gate.kept.clone_from(&answer.kept);
         gate.level_at = now;
         gate.active = answer.active;
         gate.open_turns = answer.open_turns;

@@ -7,6 +7,7 @@
 use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 
+use shares::{Owner, Share, in_time};
 use timed::Timed;
 
 use crate::model::gate::{
@@ -41,6 +42,12 @@ pub struct Bucket {
     /// Rises with every step that calls tickets or in which turns lapsed.
     version: u64,
     leases: Vec<Lease>,
+    /// Nodes that go on by themselves when they are cut off, and of how many each is one. Not
+    /// written by the embedded store, whose only node is never cut off.
+    #[serde(skip)]
+    shares: Vec<Share>,
+    #[serde(skip)]
+    nodes: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +89,8 @@ pub struct Gate {
     entered: Timed,
     passes: AHashMap<TicketId, (String, Micros)>,
     pass_ends: Timed,
+    /// How many shares were out at the last filling.
+    silent: u32,
 }
 
 impl Gate {
@@ -155,7 +164,9 @@ impl Gate {
         }
         self.refill(now, policy);
         self.dispose(now, policy, &mut answer.missed, changes);
-        let late = !self.lease_of(request.node, request.serial, now);
+        let late =
+            !in_time(&request.presence, now) || !self.lease_of(request.node, request.serial, now);
+        answer.heard = !late && self.note(now, request);
         // One that is late may speak of a turn that was given anew since.
         for id in request.given_back.iter().filter(|_| !late) {
             if self.called.remove(id).is_some() {
@@ -188,6 +199,7 @@ impl Gate {
         answer.active = self.active.len();
         answer.open_turns = self.called.len();
         answer.level = self.bucket.level;
+        answer.kept = self.kept(now);
         answer
     }
 
@@ -258,8 +270,9 @@ impl Gate {
     }
 
     fn refill(&mut self, now: Micros, policy: &GatePolicy) {
-        let room = self.room(policy);
         let (gained, accounted) = self.gained(now);
+        self.look_around(now);
+        let room = self.room(policy);
         let bucket = &mut self.bucket;
         let first = bucket.filled_at == Micros(0);
         // Claims may have come before the first filling: they are paid out of it.
@@ -287,16 +300,25 @@ impl Gate {
         if rate.is_nan() || rate <= 0.0 {
             return (0, elapsed);
         }
+        let away = self.away(now);
+        if away > 0 {
+            // What nodes that are away may be giving is not paid here.
+            let nodes = u64::from(self.bucket.nodes);
+            let present = elapsed.saturating_mul(nodes).saturating_sub(away);
+            return ((rate * present as f64 / nodes as f64) as i64, elapsed);
+        }
         // A turn a second is a micro-turn a microsecond.
         let gained = (rate * elapsed as f64) as i64;
         let accounted = (gained as f64 / rate).ceil() as u64;
         (gained, accounted.min(elapsed))
     }
 
-    /// What the bucket may hold: the burst without what is leased.
+    /// What the bucket may hold: the burst without what is leased, and without what nodes that are
+    /// away may have saved up.
     fn room(&self, policy: &GatePolicy) -> i64 {
         let free = i64::from(policy.burst) - i64::from(self.leased());
-        free.max(0) * TURN
+        let kept = i64::from(self.silent) * policy.share_saved(self.bucket.nodes);
+        (free.max(0) * TURN - kept).max(0)
     }
 
     fn refund(&mut self, turns: u32, policy: &GatePolicy) {
@@ -355,6 +377,7 @@ impl Gate {
         }
         let kept = |lease: &Lease| now.0.saturating_sub(lease.asked_at.0) <= LEASE_DROPPED_AFTER;
         self.bucket.leases.retain(kept);
+        self.bucket.shares.retain(|share| share.free_at > now);
     }
 
     /// Gives turns to the first candidates. Answers whether there was one to give.
@@ -367,12 +390,20 @@ impl Gate {
     ) -> bool {
         let before = changes.len();
         let until = Micros(now.0.saturating_add(request.policy.ready_ttl));
+        let mut homes = request.homes.iter();
         for id in &request.candidates {
+            let owner = homes
+                .next()
+                .map_or(Owner::Gate, |home| self.owner(now, home));
             if self.entered.by_id.contains_key(id) {
                 answer.entered.push(*id);
             } else if let Some(&until) = self.called.by_id.get(id) {
                 answer.called.push(Turn { id: *id, until });
-            } else if self.affordable(&request.policy) > 0 || mutant!(TurnForFree) {
+            } else if owner == Owner::Away {
+                // Its own node may be calling it.
+            } else if owner == Owner::Gate
+                && (self.affordable(&request.policy) > 0 || mutant!(TurnForFree))
+            {
                 self.bucket.level -= TURN;
                 self.called.insert(*id, until);
                 changes.push(Change::Called(*id, Some(until)));
@@ -510,6 +541,7 @@ impl Gate {
 }
 
 mod settle;
+mod shares;
 mod timed;
 
 #[cfg(test)]

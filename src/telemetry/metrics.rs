@@ -94,6 +94,8 @@ metrics! {
         "How far behind the other nodes this node's view is";
     PEER_LAG = "tidegate_peer_lag_seconds", Gauge, "seconds", ["node"],
         "How old the last batch of another node was when it was heard, by node";
+    SHARING = "tidegate_events_shared", Gauge, "events", [],
+        "Events in which this node calls and lets in at its share of the rate, without the store";
     NODES_LIVE = "tidegate_fleet_nodes_live", Gauge, "nodes", [],
         "Nodes of the fleet that said lately that they live, this one included";
     NUMBER_TAKEN = "tidegate_fleet_number_taken", Gauge, "", [],

@@ -226,6 +226,9 @@ async fn enter(address: std::net::SocketAddr, tokens: Vec<String>, entered: Arc<
     }
 }
 
+/// What is shown and not held to anything.
+const INNER: &str = "with those of scripts";
+
 /// Something that is counted.
 type Figure = fn(&Counts) -> u64;
 
@@ -234,7 +237,7 @@ fn compare(what: &str, load: &[Counts]) -> f64 {
     println!("{what}");
     let figures: [(&str, Figure); 4] = [
         ("commands sent", Counts::sent),
-        ("with those of scripts", Counts::all),
+        (INNER, Counts::all),
         ("cpu, us", |c| c.cpu),
         ("network, bytes", |c| c.bytes),
     ];
@@ -244,7 +247,10 @@ fn compare(what: &str, load: &[Counts]) -> f64 {
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let shown = values.iter().map(|value| {
             let apart = value / mean - 1.0;
-            worst = worst.max(apart.abs());
+            // What scripts call is part of what was sent; a batch more or less shows in it at once.
+            if name != INNER {
+                worst = worst.max(apart.abs());
+            }
             format!("{value:>10.0} {:>+6.1} %", apart * 100.0)
         });
         println!("  {name:<22} {}", shown.collect::<Vec<_>>().join("  "));

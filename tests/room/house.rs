@@ -85,6 +85,7 @@ impl House {
             events_max,
             skew_max: Duration::from_secs(1),
             lag_max: Duration::from_millis(500),
+            share_limit: Duration::from_secs(300),
         };
         let room = Arc::new(Room::new(
             START,
@@ -163,7 +164,10 @@ impl House {
     }
 
     pub fn enter(&mut self, token: &str) -> Result<Admission, EnterRefusal> {
-        let EnterStep::Ask(request) = self.room.enter(self.now, token)?;
+        let request = match self.room.enter(self.now, token)? {
+            EnterStep::Granted(admission) => return Ok(admission),
+            EnterStep::Ask(request) => request,
+        };
         if self.away {
             return Err(self.room.enter_failed(self.now, &request));
         }

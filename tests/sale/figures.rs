@@ -67,6 +67,9 @@ pub fn table(run: &Run) -> String {
         "visitors who missed a turn and entered later",
         again.count().to_string(),
     );
+    let late = run.late.iter().map(|late| late.by).max();
+    let late = format!("{} ms", late.unwrap_or(0) / 1000);
+    row("the latest timer of the driver", late);
     for outage in &run.outages {
         let ms = |us: u64| us / 1000;
         let (at, down) = (ms(outage.killed), ms(outage.ready - outage.killed));

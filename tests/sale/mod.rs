@@ -15,14 +15,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::kit::client::Pool;
 use crate::kit::server::Server;
 use crate::kit::stopwatch::Stopwatch;
 use plan::{CONNECTIONS, crowd};
-use story::Story;
+use story::{Late, Story};
 use visitor::{look_back, visit};
 
 pub use plan::SECOND;
@@ -156,33 +156,37 @@ pub async fn drive_to_the_end(
         sale.entered.send_replace(usize::MAX);
         stories
     };
-    let late = tokio::spawn(lateness(stopwatch));
+    let (over, watched) = oneshot::channel();
+    let late = tokio::spawn(lateness(stopwatch, watched));
     let (stories, outages) = tokio::join!(visits, trouble(&sale));
-    late.abort();
+    drop(over);
+    let late = late.await.expect("it only looks at the clock");
     let sold = stopwatch.us();
     let stories = look_back_all(&sale, stories).await;
     let run = Run {
         terms,
         stories,
         outages,
+        late,
     };
     let connections = sale.pool.opened.load(Ordering::Relaxed);
     report(name, seed, sold, connections, run)
 }
 
-/// Says each time it is later than ever: how late timers are here, as a hint to how busy the machine
-/// is with something else.
-async fn lateness(stopwatch: Stopwatch) {
+/// Notes when and by how much timers are late here: how busy the machine is with something else.
+async fn lateness(stopwatch: Stopwatch, mut over: oneshot::Receiver<()>) -> Vec<Late> {
     const EVERY: u64 = plan::SECOND / 20;
-    const TOLD: u64 = plan::SECOND / 4;
-    let (mut due, mut worst) = (stopwatch.us(), TOLD);
+    const NOTED: u64 = plan::SECOND / 50;
+    let mut late = Vec::new();
     loop {
-        due = due.max(stopwatch.us()) + EVERY;
-        tokio::time::sleep_until(stopwatch.at(due)).await;
-        let late = stopwatch.us() - due;
-        if late > worst {
-            worst = late;
-            println!("at {} ms a timer was {} ms late", due / 1_000, late / 1_000);
+        let due = stopwatch.us() + EVERY;
+        tokio::select! {
+            () = tokio::time::sleep_until(stopwatch.at(due)) => {}
+            _ = &mut over => return late,
+        }
+        let by = stopwatch.us() - due;
+        if by > NOTED {
+            late.push(Late { due, by });
         }
     }
 }
@@ -220,17 +224,4 @@ fn seed() -> u64 {
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(SEED)
-}
-
-pub fn broken(run: &Run) -> Vec<(usize, usize)> {
-    let events = reading::read_all(run);
-    let all = events.iter().flatten();
-    let broken = all.filter(|r| {
-        r.turns.iter().any(|t| t.fate == reading::Fate::Broken)
-            || r.story
-                .seen
-                .iter()
-                .any(|s| matches!(s.what, What::Gone { .. }))
-    });
-    broken.map(|r| (r.story.event, r.story.visitor)).collect()
 }

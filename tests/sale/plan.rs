@@ -60,7 +60,7 @@ impl Terms {
     pub fn settings(&self) -> Vec<String> {
         let seconds = |us: u64| us / SECOND;
         vec![
-            format!("defaults.rate={:.1}", self.rate),
+            format!("defaults.rate={:?}", self.rate),
             format!("defaults.burst={}", self.burst),
             format!("defaults.ready_ttl={}s", seconds(self.ready_ttl)),
             format!("defaults.heartbeat_ttl={}s", seconds(self.heartbeat_ttl)),

@@ -176,18 +176,32 @@ impl Outage {
     }
 }
 
+/// A timer that came late: nothing was done here meanwhile, nor, by all likelihood, by the nodes, which
+/// share the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Late {
+    pub due: u64,
+    pub by: u64,
+}
+
 /// Everything that was seen in one run.
 pub struct Run {
     pub terms: super::plan::Terms,
     pub stories: Vec<Story>,
     pub outages: Vec<Outage>,
+    pub late: Vec<Late>,
 }
 
 impl Run {
     /// When all nodes have surely heard of what one of them knew at `told`. Nodes hear of each other
-    /// through the store, so of what came while it was down they hear when it is back.
+    /// through the store, so of what came while it was down they hear when it is back; and three
+    /// processes in a row have to come to it: the node, the store, the other node.
     pub fn heard_by(&self, told: u64) -> u64 {
         let by = told.saturating_add(self.terms.lag);
+        let late = self.late.iter().filter(|late| {
+            self.terms.lag > 0 && late.due <= by && told <= late.due + late.by + SECOND
+        });
+        let by = by + 3 * late.map(|late| late.by).max().unwrap_or(0);
         let stores = self
             .outages
             .iter()

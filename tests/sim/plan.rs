@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use tidegate::model::{Policy, PolicyPatch};
+use tidegate::model::{Outage, Policy, PolicyPatch};
 
 use super::net::{Set, Trouble};
 use super::visitor::{Habit, Visit};
@@ -195,6 +195,7 @@ fn some_policy(random: &mut StdRng) -> Policy {
         pass_ttl: seconds(4),
         leave_grace: seconds(u64::from(of([2, 4, 4, 6]))),
         max_waiting: of([1_000, 1_000, 1_000, 30]),
+        outage: Outage::Hold,
         ..policy()
     }
 }

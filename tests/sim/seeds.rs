@@ -11,7 +11,7 @@ use super::run::{note_panics, run, run_told};
 use super::shrink::{Broken, shrink};
 
 /// Seeds of a run that nobody asked more of.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 40;
 /// After so many broken seeds the rest is not looked at.
 const BROKEN_MAX: usize = 4;
 

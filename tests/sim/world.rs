@@ -240,11 +240,13 @@ impl World {
         let jumped = Arc::clone(&self.jumped[usize::from(node)]);
         let at_start = jumped.load(Ordering::Relaxed);
         let begun = self.begun;
-        Clock::guarded(SKEW_MAX, move || {
+        let time = move |jumped: i64| {
             let elapsed = Instant::now().duration_since(begun).as_micros() as i64;
-            let time = START.0 as i64 + elapsed + elapsed / 1_000 * fast / 1_000 + off;
-            let now = jumped.load(Ordering::Relaxed);
-            ((time + at_start) as u64, (time + now) as u64)
+            (START.0 as i64 + elapsed + elapsed / 1_000 * fast / 1_000 + off + jumped) as u64
+        };
+        let steady = move || time(at_start);
+        Clock::guarded(SKEW_MAX, steady, move || {
+            time(jumped.load(Ordering::Relaxed))
         })
     }
 
@@ -270,6 +272,7 @@ impl World {
             events_max: 100,
             skew_max: SKEW_MAX,
             lag_max: LAG_MAX,
+            share_limit: Duration::from_secs(300),
         };
         let key = vec![("k1".to_owned(), [7; 32])];
         let keys = (

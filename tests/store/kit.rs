@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::model::gate::{AdvanceRequest, EnterRequest, GatePolicy};
+use tidegate::model::gate::{AdvanceRequest, EnterRequest, GatePolicy, Presence};
 use tidegate::model::{Batch, Change, EventId, Gone, Kind, Micros, NodeId, Record, TicketId};
 use tidegate::store::redis::{self as on_redis, Mode};
 use tidegate::store::{Embedded, FeedLimits, Memory, Redis, Store, StoreClock, Stored};
@@ -210,6 +210,8 @@ pub const POLICY: GatePolicy = GatePolicy {
     late_grace: 100 * SECOND,
     ticket_ttl: 3_600 * SECOND,
     pass_ttl: 20 * SECOND,
+    nodes: 0,
+    share_limit: 0,
 };
 
 pub fn advance(serial: u64, version: u64, candidates: Vec<TicketId>) -> AdvanceRequest {
@@ -220,6 +222,8 @@ pub fn advance(serial: u64, version: u64, candidates: Vec<TicketId>) -> AdvanceR
         policy: POLICY,
         version,
         candidates,
+        homes: vec![],
+        presence: Presence::Quiet,
         given_back: vec![],
         claims: vec![],
         lease_held: 0,

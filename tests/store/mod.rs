@@ -7,6 +7,7 @@ mod gates;
 mod kit;
 mod redis;
 mod rulings;
+mod shares;
 mod tickets;
 
 macro_rules! cases {

@@ -29,6 +29,7 @@ mod state;
 mod sweep;
 mod time;
 mod turns;
+mod walk;
 mod wheel;
 mod writer;
 

@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use crate::model::gate::GatePolicy;
+use crate::model::gate::{GatePolicy, Presence};
 use crate::model::{Kind, NodeId, Record, TicketId};
 use crate::store::Retry;
 
@@ -24,9 +24,13 @@ fn advance(serial: u64) -> AdvanceRequest {
             late_grace: 100_000_000,
             ticket_ttl: 1_000_000,
             pass_ttl: 1_000_000,
+            nodes: 0,
+            share_limit: 0,
         },
         version: serial - 1,
         candidates: vec![TicketId::from_u128(u128::from(serial))],
+        homes: vec![],
+        presence: Presence::Quiet,
         given_back: vec![],
         claims: vec![],
         lease_held: 0,

@@ -6,9 +6,10 @@ use crate::model::gate::{LOST_AT_MOST, SettleRequest};
 
 impl Gate {
     /// Takes over turns and entries that nodes know of. What is news was given without being paid
-    /// for here, so the bucket pays, below zero if it must; a gate that knew nothing at all starts
-    /// with an empty bucket instead, since what was given lately came out of the one it lost. What
-    /// is older than [`LOST_AT_MOST`] was lost with such a bucket. Harmless when repeated.
+    /// for here, so the bucket pays; but the one it was paid from was not below zero by it, so this
+    /// one is not either, and that of a gate that knew nothing at all is empty. What is older than
+    /// [`LOST_AT_MOST`] was lost with such a bucket. Shares are paid for by what was withheld.
+    /// Harmless when repeated.
     pub fn settle(&mut self, now: Micros, request: &SettleRequest, changes: &mut Vec<Change>) {
         let policy = &request.policy;
         let fresh = self.bucket.filled_at == Micros(0);
@@ -51,14 +52,26 @@ impl Gate {
             news += 1;
             self.learn(learnt, changes);
         }
+        for (id, pass, until) in &request.passes {
+            if *until > now && !self.passes.contains_key(id) {
+                let pass = Change::Pass(*id, Some((pass.clone(), *until)));
+                self.learn(vec![pass], changes);
+            }
+        }
+        if request.shared {
+            news = 0;
+        }
         if fresh {
             self.bucket.filled_at = now.max(Micros(1));
             self.bucket.rate = policy.rate;
+            self.presume(now, policy);
         } else {
             // The time since may have paid for them: it counts in full before the bucket overflows.
             let (gained, accounted) = self.gained(now);
-            let level = self.bucket.level.saturating_add(gained) - news * TURN;
-            self.bucket.level = level.min(self.room(policy));
+            self.look_around(now);
+            let level = self.bucket.level.saturating_add(gained);
+            let paid = level.min(0).max(level - news * TURN);
+            self.bucket.level = paid.min(self.room(policy));
             self.bucket.filled_at = Micros(self.bucket.filled_at.0 + accounted);
         }
         // Whoever knew an earlier version knows too little now.

@@ -1,6 +1,8 @@
 use super::*;
+use crate::model::gate::Presence;
 
 mod properties;
+mod shares;
 
 const SECOND: u64 = 1_000_000;
 /// When the tests begin; not 0, which means "never filled".
@@ -16,6 +18,8 @@ fn policy() -> GatePolicy {
         late_grace: 100 * SECOND,
         ticket_ttl: 10_000 * SECOND,
         pass_ttl: 20 * SECOND,
+        nodes: 0,
+        share_limit: 0,
     }
 }
 
@@ -56,6 +60,8 @@ impl Bench {
             policy: self.policy,
             version: self.gate.bucket.version,
             candidates,
+            homes: vec![],
+            presence: Presence::Quiet,
             given_back: vec![],
             claims: vec![],
             lease_held: 0,

@@ -6,7 +6,8 @@ use super::reply::Reply;
 use super::scripts::{Call, Text};
 use super::{Redis, keys};
 use crate::model::gate::{
-    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, SettleRequest, Turn,
+    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, Home, Kept, Presence,
+    SettleRequest, Turn,
 };
 use crate::model::{EventId, Micros, NodeId, TicketId};
 use crate::store::StoreError;
@@ -38,7 +39,9 @@ impl Redis {
             .number(policy.ready_ttl)
             .number(policy.late_grace)
             .number(policy.ticket_ttl)
-            .number(policy.pass_ttl);
+            .number(policy.pass_ttl)
+            .number(policy.nodes)
+            .number(policy.share_limit);
         call
     }
 
@@ -51,16 +54,31 @@ impl Redis {
             policy,
             version,
             candidates,
+            homes,
+            presence,
             given_back,
             claims,
             lease_held,
             lease_wanted,
         } = request;
+        let (word, sent_at, horizon) = match presence {
+            Presence::Quiet => ("quiet", Micros(0), Micros(0)),
+            Presence::Gone => ("gone", Micros(0), Micros(0)),
+            Presence::Here { sent_at, horizon } => ("here", sent_at, horizon),
+        };
+        let packed = |home: &Home| {
+            let arrival = home.arrival.0.to_be_bytes();
+            home.node.0.to_be_bytes().into_iter().chain(arrival)
+        };
         let mut call = self.step(&self.scripts.advance, &event, node, &policy);
         call.number(serial)
             .number(version)
             .number(lease_held)
             .number(lease_wanted)
+            .arg(word)
+            .number(sent_at.0)
+            .number(horizon.0)
+            .arg(homes.iter().flat_map(packed).collect::<Vec<u8>>())
             .number(candidates.len())
             .number(given_back.len());
         for id in candidates.iter().chain(&given_back) {
@@ -71,7 +89,7 @@ impl Redis {
         }
         let reply = Reply(DURING);
         let answer = reply.list(call.run(self.link().await?, DURING).await?)?;
-        let answer = <[Value; 10]>::try_from(answer).map_err(|_| reply.unexpected())?;
+        let answer = <[Value; 12]>::try_from(answer).map_err(|_| reply.unexpected())?;
         let [
             version,
             stale,
@@ -82,6 +100,8 @@ impl Redis {
             active,
             open_turns,
             level,
+            heard,
+            kept_by,
             now,
         ] = answer;
         Ok(Advanced {
@@ -94,6 +114,8 @@ impl Redis {
             active: reply.number(active)?,
             open_turns: reply.number(open_turns)?,
             level: reply.number(level)?,
+            heard: reply.number::<u8>(heard)? == 1,
+            kept: kept(reply, kept_by)?,
             now: reply.micros(now)?,
         })
     }
@@ -150,9 +172,17 @@ impl Redis {
             version,
             called,
             entered,
+            shared,
+            passes,
         } = request;
         let mut call = self.step(&self.scripts.settle, &event, node, &policy);
-        call.number(version).number(entered.len());
+        call.number(version)
+            .number(u8::from(shared))
+            .number(passes.len())
+            .number(entered.len());
+        for (id, pass, until) in passes {
+            call.arg(*id.as_bytes()).arg(pass).number(until.0);
+        }
         for (id, at) in &entered {
             call.arg(*id.as_bytes()).number(at.0);
         }
@@ -254,6 +284,21 @@ impl Redis {
 fn ids(reply: Reply, value: Value) -> Result<Vec<TicketId>, StoreError> {
     let ids = reply.list(value)?.into_iter();
     ids.map(|id| reply.id(id)).collect()
+}
+
+fn kept(reply: Reply, value: Value) -> Result<Vec<Kept>, StoreError> {
+    let mut values = reply.list(value)?.into_iter();
+    let mut all = Vec::new();
+    while let (Some(node), Some(after), Some(away)) = (values.next(), values.next(), values.next())
+    {
+        all.push(Kept {
+            node: NodeId(reply.number(node)?),
+            after: reply.micros(after)?,
+            away: reply.number::<u8>(away)? == 1,
+        });
+    }
+    all.sort_unstable_by_key(|kept| kept.node);
+    Ok(all)
 }
 
 fn turns(reply: Reply, value: Value) -> Result<Vec<Turn>, StoreError> {

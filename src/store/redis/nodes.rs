@@ -1,5 +1,7 @@
 //! The nodes of the fleet, as they say themselves.
 
+use redis::Value;
+
 use super::Redis;
 use super::reply::Reply;
 use crate::model::Beat;
@@ -15,12 +17,23 @@ impl Redis {
         let mut pipe = redis::pipe();
         pipe.cmd("HVALS").arg(&key);
         pipe.cmd("HSET").arg(&key).arg(beat.node.0).arg(text);
-        let reply = Reply(DURING);
         let mut answers = self.link().await?.pipe(DURING, &pipe).await?.into_iter();
-        let before = answers.next().ok_or_else(|| reply.unexpected())?;
-        // What another version says of itself may be more than this one can read.
-        let read = |value| Ok(serde_json::from_str(&reply.text(value)?).ok());
-        let beats = reply.list(before)?.into_iter().map(read);
-        beats.filter_map(Result::transpose).collect()
+        let before = answers.next();
+        beats(before.ok_or_else(|| Reply(DURING).unexpected())?)
     }
+
+    /// What all said last, without saying anything.
+    pub(super) async fn beats(&self) -> Result<Vec<Beat>, StoreError> {
+        let mut all = redis::cmd("HVALS");
+        all.arg(self.keys.load().nodes());
+        beats(self.link().await?.query(DURING, &all).await?)
+    }
+}
+
+fn beats(values: Value) -> Result<Vec<Beat>, StoreError> {
+    let reply = Reply(DURING);
+    // What another version says of itself may be more than this one can read.
+    let read = |value| Ok(serde_json::from_str(&reply.text(value)?).ok());
+    let beats = reply.list(values)?.into_iter().map(read);
+    beats.filter_map(Result::transpose).collect()
 }

@@ -7,7 +7,6 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 
 use super::classify::classified;
-use super::feed::parse_position;
 use super::keys::{self, Keys};
 use super::layout::{Layout, field, layout};
 use super::link::{Link, connect, connect_any};
@@ -15,7 +14,7 @@ use super::reply::Reply;
 use super::scripts::Call;
 use super::settings::{Address, Settings};
 use super::{PARTITIONS, Redis};
-use crate::model::{Micros, NodeId};
+use crate::model::{Beat, Micros};
 use crate::store::{Meta, StoreClock, StoreError};
 
 /// The clock of a server is read this often; the reading that took least counts.
@@ -71,8 +70,10 @@ pub struct Contents {
     pub slots: Vec<u16>,
     /// Partitions on which a script does not run, and why.
     pub mute: Vec<(u16, String)>,
-    /// When each node was heard last, on the servers' clocks, in microseconds before now.
-    pub heard: BTreeMap<NodeId, u64>,
+    /// What nodes said of themselves last.
+    pub nodes: Vec<Beat>,
+    /// When that was read, on our clock.
+    pub now: Micros,
 }
 
 impl Server {
@@ -112,7 +113,7 @@ pub async fn survey(settings: &Settings, clock: &StoreClock) -> Result<Survey, S
         cluster_info = cluster.query_async(&mut first).await.unwrap_or_default();
     }
     let contents = match Redis::open(settings.clone()).await {
-        Ok(store) => store.contents().await,
+        Ok(store) => store.contents(clock).await,
         Err(error) => Err(error),
     };
     let mut survey = Survey {
@@ -229,7 +230,7 @@ async fn probe(
         format!("{own}-set"),
         format!("{own}-stream"),
     );
-    let commands: [(&str, &[&str]); 27] = [
+    let commands: [(&str, &[&str]); 28] = [
         ("EVAL", &["return redis.call('TIME')[1]", "1", &hash]),
         ("EXISTS", &[&hash]),
         ("HSETNX", &[&hash, "a", "1"]),
@@ -237,6 +238,7 @@ async fn probe(
         ("HGET", &[&hash, "a"]),
         ("HMGET", &[&hash, "a"]),
         ("HGETALL", &[&hash]),
+        ("HVALS", &[&hash]),
         ("HDEL", &[&hash, "a"]),
         ("ZADD", &[&zset, "LT", "0", "a"]),
         ("ZSCORE", &[&zset, "a"]),
@@ -282,19 +284,21 @@ async fn probe(
 }
 
 impl Redis {
-    async fn contents(&self) -> Result<Contents, StoreError> {
+    async fn contents(&self, clock: &StoreClock) -> Result<Contents, StoreError> {
         let meta = self.look_at_meta().await?;
         let partitions = meta.as_ref().map_or(PARTITIONS, |meta| meta.partitions);
         let keyring = Keys::new(&self.settings.prefix, partitions);
         let mut contents = Contents {
             meta,
             slots: keyring.slots(),
-            ..Contents::default()
+            mute: Vec::new(),
+            nodes: self.beats().await?,
+            now: clock(),
         };
         let link = self.link().await?;
         for partition in 0..partitions {
             let base = self.base(&keyring, partition, "look at a partition")?;
-            if let Err(error) = self.look_at_partition(link, base, &mut contents).await {
+            if let Err(error) = self.look_at_partition(link, base).await {
                 contents.mute.push((partition, error.to_string()));
             }
         }
@@ -321,33 +325,10 @@ impl Redis {
         }))
     }
 
-    /// Runs a script that only reads a clock, and reads when nodes wrote last.
-    async fn look_at_partition(
-        &self,
-        link: &Link,
-        base: &str,
-        contents: &mut Contents,
-    ) -> Result<(), StoreError> {
-        const DURING: &str = "look at a partition";
-        let reply = Reply(DURING);
-        let state = keys::state(base);
-        let mut call = Call::new(&self.scripts.clock, vec![state.clone()]);
+    /// Runs a script that only reads a clock.
+    async fn look_at_partition(&self, link: &Link, base: &str) -> Result<(), StoreError> {
+        let mut call = Call::new(&self.scripts.clock, vec![keys::state(base)]);
         call.arg(self.injected_clock());
-        let now: Micros = reply.micros(call.run(link, DURING).await?)?;
-        let mut all = redis::cmd("HGETALL");
-        all.arg(state);
-        let fields = link.query(DURING, &all).await?;
-        for (name, value) in reply.pairs(fields, Reply::text, Reply::text)? {
-            // `n<node>` holds the node's last batch and where it is: milliseconds first.
-            let node = name.strip_prefix('n').and_then(|node| node.parse().ok());
-            let position = value.split_once(' ').and_then(|(_, at)| parse_position(at));
-            if let (Some(node), Some(position)) = (node, position) {
-                let at = Micros(((position.0 >> 64) as u64).saturating_mul(1_000));
-                let ago = now.since(at).as_micros() as u64;
-                let heard = contents.heard.entry(NodeId(node)).or_insert(ago);
-                *heard = ago.min(*heard);
-            }
-        }
-        Ok(())
+        call.run(link, "look at a partition").await.map(drop)
     }
 }

@@ -77,7 +77,6 @@ async fn sale(name: &str, fault: impl AsyncFnOnce(&mut Fleet, &Sale) -> Fault) {
     });
     let sold = ended_well(sold.await, &fleet, &still).await;
     tell(name, &sold, agreed - ended);
-    debug(&sold);
     let Sold { report, wrong, .. } = sold;
     println!("{report}");
     if wrong > 0 {
@@ -182,70 +181,4 @@ async fn lasting(seconds: u64) {
 /// Runs what waits on the system, beside the sale.
 fn blocking<T>(run: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(run)
-}
-
-fn debug(sold: &Sold) {
-    let events = crate::sale::broken(&sold.run);
-    for (event, visitor) in events {
-        let story = sold
-            .run
-            .stories
-            .iter()
-            .find(|s| s.event == event && s.visitor == visitor)
-            .unwrap();
-        let words: Vec<String> = story
-            .seen
-            .iter()
-            .map(|seen| {
-                let what = match &seen.what {
-                    What::Told(p) | What::Joined { place: p, .. } => {
-                        if p.ready {
-                            "READY".to_owned()
-                        } else {
-                            format!("{}", p.position)
-                        }
-                    }
-                    What::Granted { .. } => "GRANTED".to_owned(),
-                    What::NotReady { reason } => format!("not({reason})"),
-                    What::Odd { status, .. } => format!("odd{status}"),
-                    other => format!("{other:?}"),
-                };
-                format!(
-                    "{:.2}-{:.2}:{what}",
-                    seen.sent as f64 / 1e6,
-                    seen.received as f64 / 1e6
-                )
-            })
-            .collect();
-        println!(
-            "DEBUG broken {event}/{visitor} {:?}: {}",
-            story.kind,
-            words.join(" ")
-        );
-    }
-    for event in 0..3 {
-        let mut by = std::collections::BTreeMap::<u64, [u32; 2]>::new();
-        for story in sold.run.stories.iter().filter(|s| s.event == event) {
-            let mut ready = false;
-            for seen in &story.seen {
-                match &seen.what {
-                    What::Told(p) | What::Joined { place: p, .. } => {
-                        if p.ready && !ready {
-                            by.entry(seen.received / SECOND).or_default()[0] += 1;
-                        }
-                        ready = p.ready;
-                    }
-                    What::Granted { .. } => by.entry(seen.received / SECOND).or_default()[1] += 1,
-                    _ => {}
-                }
-            }
-        }
-        println!(
-            "DEBUG event {event} turns/entries by second: {:?}",
-            by.iter()
-                .map(|(s, [t, e])| format!("{s}:{t}/{e}"))
-                .collect::<Vec<_>>()
-                .join(" ")
-        );
-    }
 }

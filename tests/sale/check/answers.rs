@@ -58,7 +58,7 @@ fn fits(run: &Run, story: &Story, seen: &Seen) -> bool {
     match (&seen.what, story.end) {
         (What::Gone { code }, End::Left | End::ClosedTab) => code == "TOKEN_EXPIRED",
         // A closed tab that is not taken for gone yet, or whose missed turn may be made up for.
-        (What::Told(place), End::ClosedTab) => !place.entered,
+        (What::Told(place), End::ClosedTab) => !place.entered || asked_in_vain(story),
         // A leave is acknowledged from memory, so a kill may undo it.
         (What::Told(_) | What::Failed { .. }, End::Left) => {
             let left = story.seen.last().map_or(seen.sent, |last| last.sent);
@@ -75,6 +75,13 @@ fn fits(run: &Run, story: &Story, seen: &Seen) -> bool {
         (What::Granted { .. }, End::Entered) => true,
         _ => false,
     }
+}
+
+/// Whether entering was asked for without an answer: it may have worked.
+fn asked_in_vain(story: &Story) -> bool {
+    let failed = |seen: &Seen| matches!(seen.what, What::Failed { .. } | What::Odd { .. });
+    let mut calls = story.seen.iter();
+    calls.any(|seen| seen.call == Call::Enter && failed(seen))
 }
 
 fn told(story: &Story, seen: &Seen) -> String {

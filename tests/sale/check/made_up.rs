@@ -103,6 +103,7 @@ pub fn run(stories: Vec<Story>) -> Run {
         terms,
         stories,
         outages: Vec::new(),
+        late: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::Verdict;
 use crate::sale::reading::Reading;
-use crate::sale::story::{Outage, Run};
+use crate::sale::story::{Outage, Run, What};
 
 pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     let mut verdict = Verdict::new("turns in the order of joining (pairs)");
@@ -19,14 +19,39 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
                 verdict.expect(fine, || {
                     format!(
                         "event {}: visitor {} joined before visitor {}, but still waited after the \
-                         turn of the latter",
-                        first.story.event, first.story.visitor, second.story.visitor
+                         turn of the latter:\n        {}\n        {}",
+                        first.story.event,
+                        first.story.visitor,
+                        second.story.visitor,
+                        in_short(first),
+                        in_short(second)
                     )
                 });
             }
         }
     }
     verdict
+}
+
+/// What a visitor was told, when, and by which node.
+fn in_short(reading: &Reading) -> String {
+    let told = reading.story.seen.iter().map(|seen| {
+        let ms = seen.received / 1_000;
+        let node = seen
+            .node
+            .map_or_else(String::new, |node| format!(" by {node}"));
+        match &seen.what {
+            What::Joined { place, .. } | What::Told(place) if place.ready => {
+                format!("{ms}{node}: ready")
+            }
+            What::Joined { place, .. } | What::Told(place) => {
+                format!("{ms}{node}: {}", place.position)
+            }
+            What::Granted { .. } => format!("{ms}{node}: in"),
+            other => format!("{ms}{node}: {other:?}"),
+        }
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether this visitor, through no doing of their own, surely waited for a first turn after
@@ -49,7 +74,7 @@ mod tests {
     use super::super::made_up::{down, run, visitor};
     use super::*;
     use crate::sale::reading::read_all;
-    use crate::sale::story::{Call, End, Story, What};
+    use crate::sale::story::{Call, End, Story};
 
     fn wrong(run: &Run) -> u64 {
         check(run, &read_all(run)).wrong

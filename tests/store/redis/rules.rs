@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tidegate::model::gate::{
-    AdvanceRequest, EnterRequest, GatePolicy, GateView, SettleRequest, Turn,
+    AdvanceRequest, EnterRequest, GatePolicy, GateView, Home, Presence, SettleRequest, Turn,
 };
 use tidegate::model::{EventId, Micros, NodeId};
 use tidegate::store::gate::Gate;
@@ -21,6 +21,8 @@ const POLICY: GatePolicy = GatePolicy {
     late_grace: 100 * SECOND,
     ticket_ttl: 500 * SECOND,
     pass_ttl: 20 * SECOND,
+    nodes: 3,
+    share_limit: 60 * SECOND,
 };
 
 /// What may be asked of a gate, honest or not.
@@ -34,6 +36,8 @@ enum Ask {
         given_back: Vec<u128>,
         claims: Vec<(u128, i64)>,
         lease: (u32, u32),
+        homes: Vec<(u16, u64)>,
+        presence: Word,
     },
     Enter {
         node: u16,
@@ -45,10 +49,33 @@ enum Ask {
     Settle {
         called: Vec<(u128, i64)>,
         entered: Vec<(u128, i64)>,
+        passes: Vec<(u128, i64)>,
+        shared: bool,
     },
     Complete(u128),
     Policy(GatePolicy),
     Pass(i64),
+}
+
+/// What a node says of itself: how long ago it was sent, and the horizon.
+#[derive(Debug, Clone, Copy)]
+enum Word {
+    Quiet,
+    Gone,
+    Here(i64, u64),
+}
+
+fn words() -> impl Strategy<Value = Word> {
+    let ago = prop_oneof![
+        3 => Just(0_i64),
+        1 => -3_000_000..3_000_000_i64,
+        1 => (0..2_i64, -1..=1_i64).prop_map(|(two, off)| 1_500_000 + two * 500_000 + off),
+    ];
+    prop_oneof![
+        3 => Just(Word::Quiet),
+        1 => Just(Word::Gone),
+        4 => (ago, 0..9_u64).prop_map(|(ago, horizon)| Word::Here(ago, horizon)),
+    ]
 }
 
 fn number() -> impl Strategy<Value = u128> {
@@ -80,6 +107,7 @@ fn policies() -> impl Strategy<Value = GatePolicy> {
         prop::sample::select(vec![1, 4, 9, u32::MAX]),
         prop::sample::select(vec![0, 0, 3, 6]),
         prop::bool::weighted(0.1),
+        prop::sample::select(vec![0, 1, 3, 7]),
     );
     let ttls = (
         prop::sample::select(vec![0, 3 * SECOND, 10 * SECOND]),
@@ -87,7 +115,7 @@ fn policies() -> impl Strategy<Value = GatePolicy> {
         prop::sample::select(vec![5 * SECOND, 500 * SECOND]),
         prop::sample::select(vec![0, 20 * SECOND]),
     );
-    (rate, counts, ttls).prop_map(|(rate, (burst, max_active, paused), ttls)| {
+    (rate, counts, ttls).prop_map(|(rate, (burst, max_active, paused, nodes), ttls)| {
         let (ready_ttl, late_grace, ticket_ttl, pass_ttl) = ttls;
         GatePolicy {
             rate,
@@ -98,6 +126,8 @@ fn policies() -> impl Strategy<Value = GatePolicy> {
             late_grace,
             ticket_ttl,
             pass_ttl,
+            nodes,
+            share_limit: 60 * SECOND,
         }
     })
 }
@@ -109,16 +139,22 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
         prop::collection::vec(number(), 0..3),
         prop::collection::vec(claim(), 0..3),
         (0..4_u32, 0..4_u32),
+        prop::collection::vec((0..4_u16, 0..9_u64), 0..7),
+        words(),
     );
     let advance = advance.prop_map(
-        |((node, serial, fresh), candidates, given_back, claims, lease)| Ask::Advance {
-            node,
-            serial,
-            fresh,
-            candidates,
-            given_back,
-            claims,
-            lease,
+        |((node, serial, fresh), candidates, given_back, claims, lease, homes, presence)| {
+            Ask::Advance {
+                homes,
+                presence,
+                node,
+                serial,
+                fresh,
+                candidates,
+                given_back,
+                claims,
+                lease,
+            }
         },
     );
     let claims = prop::option::weighted(0.4, claim());
@@ -133,7 +169,13 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
         },
     );
     let some = || prop::collection::vec(claim(), 0..5);
-    let settle = (some(), some()).prop_map(|(called, entered)| Ask::Settle { called, entered });
+    let settle = (some(), some(), some(), any::<bool>());
+    let settle = settle.prop_map(|(called, entered, passes, shared)| Ask::Settle {
+        called,
+        entered,
+        passes,
+        shared,
+    });
     let ask = prop_oneof![
         6 => advance,
         4 => enter,
@@ -148,7 +190,7 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
             Just(-70_000_000),
             Just(600_000_000),
             // To the microsecond at which something ends, or one off.
-            (prop::sample::select(vec![1, 3, 4, 5, 10, 11, 20, 60, 100, 500]), -1..=1_i64)
+            (prop::sample::select(vec![1, 2, 3, 4, 5, 10, 11, 20, 60, 90, 100, 500]), -1..=1_i64)
                 .prop_map(|(seconds, off)| seconds * 1_000_000 + off),
         ].prop_map(Ask::Pass),
     ];
@@ -206,7 +248,13 @@ impl Pair<'_> {
                 let expected = self.gate.enter(now, &request, &mut changes);
                 prop_assert_eq!(self.store.enter(request).await.unwrap(), expected);
             }
-            Ask::Settle { called, entered } => {
+            Ask::Settle {
+                called,
+                entered,
+                passes,
+                shared,
+            } => {
+                let passes = passes.iter().map(|pass| self.turn(*pass));
                 let entered = entered.iter().map(|entry| self.turn(*entry));
                 let request = SettleRequest {
                     event: self.event.clone(),
@@ -215,6 +263,10 @@ impl Pair<'_> {
                     version: self.version,
                     called: called.iter().map(|turn| self.turn(*turn)).collect(),
                     entered: entered.map(|turn| (turn.id, turn.until)).collect(),
+                    shared: *shared,
+                    passes: passes
+                        .map(|turn| (turn.id, format!("pass told at {now:?}"), turn.until))
+                        .collect(),
                 };
                 self.gate.settle(now, &request, &mut changes);
                 self.store.settle(request).await.unwrap();
@@ -227,7 +279,13 @@ impl Pair<'_> {
                 given_back,
                 claims,
                 lease,
+                homes,
+                presence,
             } => {
+                let home = |&(node, arrival): &(u16, u64)| Home {
+                    node: NodeId(node),
+                    arrival: Micros(arrival),
+                };
                 let request = AdvanceRequest {
                     event: self.event.clone(),
                     node: NodeId(*node),
@@ -235,6 +293,15 @@ impl Pair<'_> {
                     policy: self.policy,
                     version: self.version + u64::from(!fresh),
                     candidates: candidates.iter().copied().map(id).collect(),
+                    homes: homes.iter().map(home).collect(),
+                    presence: match *presence {
+                        Word::Quiet => Presence::Quiet,
+                        Word::Gone => Presence::Gone,
+                        Word::Here(ago, horizon) => Presence::Here {
+                            sent_at: Micros(self.now.saturating_add_signed(-ago)),
+                            horizon: Micros(horizon),
+                        },
+                    },
                     given_back: given_back.iter().copied().map(id).collect(),
                     claims: claims.iter().map(|claim| self.turn(*claim)).collect(),
                     lease_held: lease.0,
@@ -331,6 +398,8 @@ async fn what_ends_ends_at_the_same_microsecond() {
         given_back: vec![],
         claims: vec![],
         lease: (2, 2),
+        homes: vec![(node, 5); 8],
+        presence: Word::Here(0, 5),
     };
     let enter = Ask::Enter {
         node: 0,
@@ -339,7 +408,7 @@ async fn what_ends_ends_at_the_same_microsecond() {
         free: false,
         known: false,
     };
-    for (case, seconds) in [1, 10, 11, 20, 60, 100, 500].into_iter().enumerate() {
+    for (case, seconds) in [1, 2, 10, 11, 20, 60, 90, 100, 500].into_iter().enumerate() {
         for passed in
             (-1..=1_i64).flat_map(|off| [1, -1].map(|way| way * (seconds * 1_000_000 + off)))
         {
@@ -397,6 +466,8 @@ async fn large_steps_are_taken_whole() {
             policy,
             version,
             candidates: ids(0..5_000),
+            homes: vec![],
+            presence: Presence::Quiet,
             given_back: ids(100..1_200),
             claims: ids(9_000..11_000)
                 .into_iter()

@@ -5,6 +5,7 @@ mod model;
 mod random;
 mod sweeps;
 mod threads;
+mod walk;
 
 use proptest::test_runner::{Config, RngSeed};
 

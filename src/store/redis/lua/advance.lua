@@ -1,17 +1,21 @@
 -- Calls the next tickets.
 --
--- More ARGV: serial, version, lease held, lease wanted, how many candidates, how many given back,
+-- More ARGV: serial, version, lease held, lease wanted, presence (with when it was sent and its
+--            horizon), homes of the candidates (packed), how many candidates, how many given back,
 --            then candidates, given back, and claims as ids and ends.
-local serial, version = tonumber(ARGV[14]), tonumber(ARGV[15])
-local lease_held, lease_wanted = tonumber(ARGV[16]), tonumber(ARGV[17])
+local LATE_AFTER = 1500000
+local serial, version = tonumber(ARGV[16]), tonumber(ARGV[17])
+local lease_held, lease_wanted = tonumber(ARGV[18]), tonumber(ARGV[19])
+local presence, sent_at, horizon = ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22])
+local homes = ARGV[23]
 local candidates, given_back = {}, {}
-for k = 1, tonumber(ARGV[18]) do
-  candidates[k] = ARGV[19 + k]
+for k = 1, tonumber(ARGV[24]) do
+  candidates[k] = ARGV[25 + k]
 end
-for k = 1, tonumber(ARGV[19]) do
-  given_back[k] = ARGV[19 + #candidates + k]
+for k = 1, tonumber(ARGV[25]) do
+  given_back[k] = ARGV[25 + #candidates + k]
 end
-local claims_from = 20 + #candidates + #given_back
+local claims_from = 26 + #candidates + #given_back
 
 -- How many turns may be given now: what the bucket holds and the cap leaves. Turns that are open or
 -- leased count as taken, since each is a promise.
@@ -46,7 +50,61 @@ local function dispose()
   for name in pairs(dropped) do
     bucket.leases[name] = nil
   end
+  for name, share in pairs(bucket.shares) do
+    if share.free_at <= now then
+      freed[name] = true
+    end
+  end
+  for name in pairs(freed) do
+    bucket.shares[name] = nil
+  end
   return missed
+end
+
+-- Notes what the node says of itself; answers whether it is noted to be here. Not by a gate that knows
+-- less than the node, which has yet to tell what it gave.
+local function note_presence()
+  if presence == 'gone' then
+    bucket.shares[node] = nil
+    freed[node] = true
+  elseif presence == 'here' and version <= bucket.version and policy.nodes > 0 then
+    local asked_at = math.min(sent_at, now)
+    bucket.nodes = policy.nodes
+    bucket.shares[node] = {
+      asked_at = asked_at, horizon = horizon,
+      free_at = asked_at + policy.share_limit + FREED_AFTER,
+    }
+  else
+    return false
+  end
+  count_silent()
+  return presence == 'here'
+end
+
+-- Whether a candidate is not the gate's to call: 'away' if it is that of a node that is not heard,
+-- 'present' if of one that will leave it to the gate soon.
+local function kept(k)
+  local at = (k - 1) * 10 + 1
+  if at > #homes then
+    return nil
+  end
+  local home, arrival = struct.unpack('>I2I8', homes, at)
+  local share = bucket.shares[text(home)]
+  if share and arrival > share.horizon then
+    return is_silent(share) and 'away' or 'present'
+  end
+  return nil
+end
+
+-- What is whose: nodes, horizons, whether they are away.
+local function kept_by()
+  local all = {}
+  for name, share in pairs(bucket.shares) do
+    all[#all + 1] = name
+    all[#all + 1] = text(share.horizon)
+    all[#all + 1] = is_silent(share) and '1' or '0'
+  end
+  return all
 end
 
 -- Notes that the node asked; answers whether that is newer than what was seen.
@@ -66,12 +124,15 @@ local function call()
   local turns, over, given, forgiven, until_of = {}, {}, {}, {}, {}
   for k, id in ipairs(candidates) do
     local open = called[k] or until_of[id]
+    local owner = kept(k)
     if entered[k] then
       over[#over + 1] = id
     elseif open then
       turns[#turns + 1] = id
       turns[#turns + 1] = open
-    elseif affordable() > 0 then
+    elseif owner ~= 'away' and (owner or affordable() <= 0) then
+      break
+    elseif not owner then
       bucket.level = bucket.level - TURN
       open_turns = open_turns + 1
       until_of[id] = till
@@ -81,8 +142,6 @@ local function call()
       turns[#turns + 1] = id
       turns[#turns + 1] = till
       note(CALLED, id, now + policy.ready_ttl)
-    else
-      break
     end
   end
   bulk('ZADD', KEY.called, given)
@@ -105,12 +164,14 @@ end
 
 if bucket.filled_at == 0 and version > 0 then
   -- What the caller knows was lost here: it is to be told first, see `settle`.
-  return { '0', 1, {}, {}, {}, '0', 0, 0, '0', text(now) }
+  return { '0', 1, {}, {}, {}, '0', 0, 0, '0', 0, {}, text(now) }
 end
 refill()
 local missed = dispose()
-local late = not newer()
+local late = presence == 'here' and sent_at + LATE_AFTER < now or not newer()
+local heard = false
 if not late then
+  heard = note_presence()
   -- One that is late may speak of a turn that was given anew since.
   for _, id in ipairs(given_back) do
     if redis.call('ZREM', KEY.called, id) == 1 then
@@ -143,5 +204,5 @@ save()
 local lease = bucket.leases[node]
 return {
   text(bucket.version), stale and 1 or 0, turns, missed, over, text(lease and lease.held or 0),
-  active, open_turns, text(bucket.level), text(now),
+  active, open_turns, text(bucket.level), heard and 1 or 0, kept_by(), text(now),
 }

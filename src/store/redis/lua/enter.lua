@@ -2,8 +2,8 @@
 --
 -- More ARGV: ticket, the claimed turn's ticket and end (or empty), whether no turn is needed, pass,
 -- whether the node knows that it entered.
-local id, claimed, claimed_till = ARGV[14], ARGV[15], ARGV[16]
-local free, pass = ARGV[17] == '1', ARGV[18]
+local id, claimed, claimed_till = ARGV[16], ARGV[17], ARGV[18]
+local free, pass = ARGV[19] == '1', ARGV[20]
 
 local written = redis.call('HGET', KEY.pass, id)
 local ends = redis.call('ZSCORE', KEY.ends, id)
@@ -13,7 +13,7 @@ end
 if redis.call('ZSCORE', KEY.entered, id) then
   return { 'over' }
 end
-if ARGV[19] == '1' then
+if ARGV[21] == '1' then
   -- Forgotten with a write that was lost.
   redis.call('ZREM', KEY.called, id)
   redis.call('ZADD', KEY.entered, text(now), id)

@@ -3,7 +3,7 @@
 --
 -- KEYS: state, feed, gates, gate, called, missed, active, entered, pass, ends.
 -- ARGV: clock, feed age in ms, feed batches, event, node, then the policy: rate, burst, cap, paused,
---       ready, late grace, ticket and pass ttl.
+--       ready, late grace, ticket and pass ttl, nodes that share, for how long.
 local KEY = {
   state = KEYS[1], feed = KEYS[2], gates = KEYS[3], gate = KEYS[4], called = KEYS[5],
   missed = KEYS[6], active = KEYS[7], entered = KEYS[8], pass = KEYS[9], ends = KEYS[10],
@@ -13,6 +13,8 @@ local LAPSE_GRACE = 1000000
 local LEASE_DROPPED_AFTER = 60000000
 local CLOCK_BACK_MAX = 60000000
 local LAPSES_MAX = 4096
+local SILENT_AFTER = 2000000
+local FREED_AFTER = 30000000
 local LOST_AT_MOST = 120000000
 local CALLED, MISSED, ENTERED = 3, 4, 9
 
@@ -22,10 +24,12 @@ local policy = {
   rate = tonumber(ARGV[6]), burst = tonumber(ARGV[7]), max_active = tonumber(ARGV[8]),
   paused = ARGV[9] == '1', ready_ttl = tonumber(ARGV[10]), late_grace = tonumber(ARGV[11]),
   ticket_ttl = tonumber(ARGV[12]), pass_ttl = tonumber(ARGV[13]),
+  nodes = tonumber(ARGV[14]), share_limit = tonumber(ARGV[15]),
 }
 
--- The bucket: micro-turns, when it was last filled (0: never), at which rate, and leases by node.
-local bucket = { level = 0, filled_at = 0, rate = 0, version = 0, leases = {} }
+-- The bucket: micro-turns, when it was last filled (0: never), at which rate, leases by node, and
+-- which of how many nodes go on by themselves when they are cut off.
+local bucket = { level = 0, filled_at = 0, rate = 0, version = 0, nodes = 0, leases = {}, shares = {} }
 do
   local fields = redis.call('HGETALL', KEY.gate)
   for k = 1, #fields, 2 do
@@ -34,12 +38,18 @@ do
       local serial, held, asked_at = string.match(value, '^(%d+) (%d+) (%d+)$')
       bucket.leases[string.sub(name, 7)] =
         { serial = tonumber(serial), held = tonumber(held), asked_at = tonumber(asked_at) }
+    elseif string.sub(name, 1, 6) == 'share:' then
+      local asked_at, horizon, free_at = string.match(value, '^(%d+) (%d+) (%d+)$')
+      bucket.shares[string.sub(name, 7)] =
+        { asked_at = tonumber(asked_at), horizon = tonumber(horizon), free_at = tonumber(free_at) }
     else
       bucket[name] = tonumber(value)
     end
   end
 end
-local dropped = {}
+local dropped, freed = {}, {}
+-- How many shares are out.
+local silent = 0
 local records = {}
 
 -- Notes what the feed shall say.
@@ -52,15 +62,26 @@ local function save()
   local fields = {
     'level', text(bucket.level), 'filled_at', text(bucket.filled_at),
     'rate', string.format('%.17g', bucket.rate), 'version', text(bucket.version),
+    'nodes', text(bucket.nodes),
   }
   for name, lease in pairs(bucket.leases) do
     fields[#fields + 1] = 'lease:' .. name
     fields[#fields + 1] =
       text(lease.serial) .. ' ' .. text(lease.held) .. ' ' .. text(lease.asked_at)
   end
+  for name, share in pairs(bucket.shares) do
+    fields[#fields + 1] = 'share:' .. name
+    fields[#fields + 1] =
+      text(share.asked_at) .. ' ' .. text(share.horizon) .. ' ' .. text(share.free_at)
+  end
   for name in pairs(dropped) do
     if not bucket.leases[name] then
       redis.call('HDEL', KEY.gate, 'lease:' .. name)
+    end
+  end
+  for name in pairs(freed) do
+    if not bucket.shares[name] then
+      redis.call('HDEL', KEY.gate, 'share:' .. name)
     end
   end
   redis.call('HSET', KEY.gate, unpack(fields))
@@ -108,9 +129,65 @@ local function leased()
   return held
 end
 
--- What the bucket may hold: the burst without what is leased.
+-- What one node may save up while it is away.
+local function share_saved()
+  local nodes = math.max(bucket.nodes, 1)
+  return math.floor(math.min(policy.rate * 2e5 / nodes + 1e6, policy.burst * 1e6 / nodes))
+end
+
+-- What the bucket may hold: the burst without what is leased, and without what nodes that are away may
+-- have saved up.
 local function room()
-  return math.max(policy.burst - leased(), 0) * TURN
+  return math.max(math.max(policy.burst - leased(), 0) * TURN - silent * share_saved(), 0)
+end
+
+local function is_silent(share)
+  return share.asked_at + SILENT_AFTER <= now
+end
+
+local function count_silent()
+  silent = 0
+  for _, share in pairs(bucket.shares) do
+    if is_silent(share) then
+      silent = silent + 1
+    end
+  end
+end
+
+-- Counts who is away. While nobody could ask at all, nobody was missing in particular; a clock that
+-- went back says nothing of how long anybody was silent.
+local function look_around()
+  local gap = math.max(now - bucket.filled_at, 0)
+  for _, share in pairs(bucket.shares) do
+    if gap > SILENT_AFTER then
+      share.free_at = share.free_at + gap
+    end
+    if share.asked_at > now then
+      share.asked_at = math.max(now - SILENT_AFTER, 0)
+    end
+  end
+  count_silent()
+end
+
+-- A gate that lost all it knew: any node may be going by itself until it is heard.
+local function presume()
+  bucket.nodes = policy.nodes
+  for k = 0, policy.nodes - 1 do
+    bucket.shares[text(k)] = {
+      asked_at = math.max(now - SILENT_AFTER, 0), horizon = 0,
+      free_at = now + policy.share_limit + FREED_AFTER,
+    }
+  end
+  count_silent()
+end
+
+-- Microseconds since the last filling in which nodes were away, summed over the nodes.
+local function away()
+  local sum = 0
+  for _, share in pairs(bucket.shares) do
+    sum = sum + math.max(now - math.max(share.asked_at + SILENT_AFTER, bucket.filled_at), 0)
+  end
+  return sum
 end
 
 local function refund(turns)
@@ -118,21 +195,29 @@ local function refund(turns)
 end
 
 -- A turn a second is a micro-turn a microsecond. What uses up no whole one is left for the next time;
--- a clock that went back adds nothing; a new rate counts from when the gate hears of it.
+-- a clock that went back adds nothing; a new rate counts from when the gate hears of it. What nodes
+-- that are away may be giving is not paid here.
 local function gain()
   local elapsed = math.max(now - bucket.filled_at, 0)
   local gained, accounted = 0, elapsed
   if bucket.rate > 0 then
+    local missing = away()
     local paid = bucket.rate * elapsed
+    if missing > 0 then
+      paid = bucket.rate * math.max(elapsed * bucket.nodes - missing, 0) / bucket.nodes
+    end
     -- No time pays nothing at any rate: infinity times 0 is not a number.
     gained = paid == paid and math.min(math.floor(paid), 9223372036854775807) or 0
-    accounted = math.min(math.ceil(gained / bucket.rate), elapsed)
+    if missing == 0 then
+      accounted = math.min(math.ceil(gained / bucket.rate), elapsed)
+    end
   end
   return gained, accounted
 end
 
 local function refill()
   local gained, accounted = gain()
+  look_around()
   local first = bucket.filled_at == 0
   if first then
     gained = room()

@@ -1,12 +1,14 @@
 -- Takes over turns and entries that nodes know of and this gate may have lost.
 --
--- More ARGV: version, how many entered, then those as ids and moments, and turns as ids and ends.
-local entries = tonumber(ARGV[15])
-local turns_from = 16 + 2 * entries
+-- More ARGV: version, whether shares gave them, how many passes, how many entered, then passes as
+-- ids, texts and ends, those who entered as ids and moments, and turns as ids and ends.
+local shared = ARGV[17] == '1'
+local entries_from = 20 + 3 * tonumber(ARGV[18])
+local turns_from = entries_from + 2 * tonumber(ARGV[19])
 local fresh = bucket.filled_at == 0
 local news = 0
 
-for k = 16, turns_from - 1, 2 do
+for k = entries_from, turns_from - 1, 2 do
   local id, at = ARGV[k], tonumber(ARGV[k + 1])
   if not redis.call('ZSCORE', KEY.entered, id) then
     redis.call('ZADD', KEY.entered, text(at), id)
@@ -38,15 +40,29 @@ for k = turns_from, #ARGV, 2 do
     end
   end
 end
+for k = 20, entries_from - 1, 3 do
+  local id, pass, till = ARGV[k], ARGV[k + 1], ARGV[k + 2]
+  if tonumber(till) > now and redis.call('HSETNX', KEY.pass, id, pass) == 1 then
+    redis.call('ZADD', KEY.ends, till, id)
+  end
+end
+if shared then
+  news = 0
+end
 if fresh then
   bucket.filled_at = math.max(now, 1)
   bucket.rate = policy.rate
+  presume()
 else
-  -- The time since may have paid for them: it counts in full before the bucket overflows.
+  -- The time since may have paid for them: it counts in full before the bucket overflows. The one it
+  -- was paid from was not below zero by it.
   local gained, accounted = gain()
-  bucket.level = math.min(bucket.level + gained - news * TURN, room())
+  look_around()
+  local level = bucket.level + gained
+  local paid = math.max(level - news * TURN, math.min(level, 0))
+  bucket.level = math.min(paid, room())
   bucket.filled_at = bucket.filled_at + accounted
 end
-bucket.version = math.max(bucket.version, tonumber(ARGV[14])) + 1
+bucket.version = math.max(bucket.version, tonumber(ARGV[16])) + 1
 save()
 return 1

@@ -1,0 +1,327 @@
+//! Going on without the store: a node that is cut off calls and lets in by itself, at its share of
+//! the rate, the tickets that are at home there.
+//!
+//! Why nobody is called by two and the pace holds, step by step:
+//!
+//! 1. With its questions the node says that it is here, until which arrival (the horizon) the gate
+//!    may call the tickets at home at this node, and when that was sent. The gate does not hear a
+//!    word that comes late, and withholds the node's part of rate and burst from two seconds after
+//!    the sending of the last one it heard.
+//! 2. After a question without an answer the node says no such word until it gets one, so the last
+//!    word ages, at the gate and here.
+//! 3. It begins when its share has been withheld for long, with an empty bucket of its own, and only
+//!    if the gate is known to have heard it so long ago that no failover can forget it.
+//! 4. It calls only tickets after every horizon that may be in force, which the gate does not call.
+//!    Turns out of leases are given to such tickets by no other node (`Advanced::kept_after`).
+//! 5. It ends before the gate takes it for dead, or with the first answer it gets: then it tells what
+//!    it gave, and only with that behind it that it is here again.
+//!
+//! The tickets up to the horizon wait until the store is back, and are first then.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Room;
+use super::answer::{Admission, EnterRefusal};
+use super::eta::Measured;
+use super::event::Event;
+use super::line::{LineWriter, State};
+use super::side::Side;
+use super::status::Found;
+use super::tick::Asking;
+use crate::model::gate::{SettleRequest, Turn};
+use crate::model::{EventId, Gone, Micros, Policy, TicketId, TicketKey};
+
+/// Tickets looked at in one step, and of those who came back after a missed turn.
+const WALKED_MAX: usize = 4_096;
+pub(super) const RETURNED_MAX: usize = 256;
+/// Turns and entries that a node keeps to tell the gate of; it gives no more.
+const KEPT_MAX: usize = 1_000_000;
+/// Tickets of one message to the gate.
+const TOLD_AT_ONCE: usize = 4_096;
+/// When somebody whose ticket is at home elsewhere, or on its way, may try again.
+const SOON: Duration = Duration::from_secs(1);
+
+impl Room {
+    /// Begins, goes on, or ends. Answers how many were called.
+    pub(super) fn share(
+        &self,
+        now: Micros,
+        event: &Event,
+        policy: &Policy,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+    ) -> usize {
+        let nodes = self.sharing_nodes(policy);
+        let open = nodes > 0 && !policy.paused && Event::is_open(policy, now);
+        if let Some(out) = &side.shares.out
+            && (now >= out.until || nodes == 0)
+        {
+            self.end_share(now, event, side, "its time is over");
+        }
+        if !open {
+            return 0;
+        }
+        let view_of = Micros(
+            now.0
+                .saturating_sub(crate::model::micros(self.feed_lag(now))),
+        );
+        let skew = self.identity.skew_max;
+        if let Some((since, after)) = side.shares.may_begin(now, view_of, skew) {
+            let until = since.after(self.identity.share_limit);
+            if now >= until {
+                return 0;
+            }
+            side.shares.begin(now, until, after);
+            // Turns put aside are not given any more, and those that were are claimed later.
+            side.gate.lease = 0;
+            self.sharing.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                event = %event.id,
+                rate = policy.rate / f64::from(nodes),
+                for_sec = until.since(now).as_secs(),
+                "the event goes on without the store, at this node's share of the rate"
+            );
+        }
+        self.call_shared(now, event, policy, writer, side)
+    }
+
+    fn call_shared(
+        &self,
+        now: Micros,
+        event: &Event,
+        policy: &Policy,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+    ) -> usize {
+        let nodes = self.sharing_nodes(policy);
+        let shares = &mut side.shares;
+        let kept = shares.turns.len() + shares.handed.len() + shares.entries.len();
+        let Some(out) = &mut shares.out else {
+            return 0;
+        };
+        let gate_policy = self.gate_policy(policy, now);
+        let rate = policy.rate / f64::from(nodes.max(1));
+        let saved = gate_policy.share_saved(nodes);
+        let turns = out
+            .fill(now, rate, saved)
+            .min(KEPT_MAX.saturating_sub(kept));
+        if turns == 0 {
+            return 0;
+        }
+        let (after, cursor) = (out.after, out.cursor);
+        let mut next: Vec<TicketKey> = Vec::new();
+        let ours = |key: &TicketKey| {
+            key.arrival > after
+                && shares.is_sure_of(key)
+                && self.home_of(&key.id) == self.identity.node
+        };
+        let returned = (event.line.counts().returned as usize).min(RETURNED_MAX);
+        writer.front(returned, false, &mut next);
+        next.retain(&ours);
+        next.truncate(turns);
+        let cursor = writer.walk(cursor, WALKED_MAX, |key| {
+            if next.len() < turns && ours(&key) {
+                next.push(key);
+                return true;
+            }
+            next.len() < turns
+        });
+        let until = now.after(policy.ready_ttl);
+        next.sort_unstable();
+        next.dedup();
+        for key in &next {
+            writer.call(&key.id, until);
+            side.shares.turns.insert(key.id, until);
+            if let Some((promised, real)) = side.kept(now, &key.id) {
+                self.promises.note(promised, real);
+            }
+        }
+        let called = next.len();
+        if let Some(out) = &mut side.shares.out {
+            out.pay(called);
+            out.cursor = cursor;
+            out.called = out.called.saturating_add(called as u32);
+        }
+        if called > 0 {
+            let measured = side.measured.get_or_insert_with(|| Measured::new(now));
+            measured.note(now, called as u32, 0, true);
+        }
+        called
+    }
+
+    pub(super) fn end_share(&self, now: Micros, event: &Event, side: &mut Side, why: &str) {
+        let Some(out) = side.shares.out.take() else {
+            return;
+        };
+        self.sharing.fetch_sub(1, Ordering::Relaxed);
+        tracing::info!(
+            event = %event.id,
+            called = out.called,
+            entered = out.entered,
+            seconds = now.since(out.since).as_secs(),
+            why,
+            "the event went on without the store"
+        );
+    }
+
+    /// The gate answered: whatever was going on without it ends.
+    pub(super) fn share_answered(&self, now: Micros, event: &Event, side: &mut Side) {
+        self.end_share(now, event, side, "the store answers again");
+    }
+
+    /// The open turns of an event that this node gave without the store.
+    pub fn shared_turns(&self, event: &EventId) -> Vec<TicketId> {
+        let turns = |event: Arc<Event>| event.side.lock().shares.turns.keys().copied().collect();
+        self.event(event.as_str()).map(turns).unwrap_or_default()
+    }
+
+    /// Entries that were given without the store and that no gate was told of yet.
+    pub fn untold_entries(&self) -> usize {
+        let events = self.events.all();
+        let untold = events
+            .iter()
+            .map(|event| event.side.lock().shares.entries.len());
+        untold.sum()
+    }
+
+    /// Events that go on without the store at present.
+    pub fn sharing(&self) -> usize {
+        self.sharing.load(Ordering::Relaxed)
+    }
+
+    /// What comes of entering when the ticket's turn was given here; `None` when it was not.
+    pub(super) fn enter_shared(
+        &self,
+        now: Micros,
+        found: &Found,
+    ) -> Option<Result<Admission, EnterRefusal>> {
+        let event = &found.event;
+        if !event.side.lock().shares.concerns(&found.id) {
+            return None;
+        }
+        let mut writer = event.line.write();
+        let mut side = event.side.lock();
+        let shares = &mut side.shares;
+        let admitted = |at: Micros, ttl: Duration| {
+            let until = at.after(ttl);
+            (until > now).then(|| Admission {
+                pass: self.shared_pass(event, found.id, at, ttl),
+                ttl_sec: until.since(now).as_secs().max(1),
+            })
+        };
+        if let Some(&(at, ttl)) = shares.entries.get(&found.id) {
+            let over = super::answer::TokenRefusal::Gone(Some(Gone::Entered));
+            return Some(admitted(at, ttl).ok_or(EnterRefusal::Token(over)));
+        }
+        let later = Some(Err(EnterRefusal::Unavailable { retry_after: SOON }));
+        if shares.handed.contains_key(&found.id) {
+            return later;
+        }
+        let view = event.line.find(&found.id)?;
+        let out = shares.out.as_mut().filter(|out| now < out.until);
+        let (true, Some(out)) = (shares.turns.contains_key(&found.id), out) else {
+            return shares
+                .turns
+                .contains_key(&found.id)
+                .then_some(later)
+                .flatten();
+        };
+        if !matches!(view.state, State::Called { until } if until > now) {
+            return later;
+        }
+        out.entered = out.entered.saturating_add(1);
+        let ttl = event.policy.load().pass_ttl;
+        shares.entries.insert(found.id, (now, ttl));
+        let key = TicketKey {
+            arrival: view.time,
+            id: found.id,
+        };
+        self.remove(now, event, &mut writer, &mut side, &key, Gone::Entered);
+        admitted(now, ttl).map(Ok)
+    }
+
+    /// Signing is deterministic: the same ticket, moment and time give the same pass.
+    fn shared_pass(&self, event: &Event, id: TicketId, at: Micros, ttl: Duration) -> String {
+        let ttl = crate::model::micros(ttl);
+        self.pass_keys.sign(&event.id, id, at, ttl)
+    }
+
+    /// Whether somebody who is not called here may have been by the node their ticket is at home at,
+    /// which cannot be asked.
+    pub(super) fn may_be_called_elsewhere(
+        &self,
+        now: Micros,
+        event: &Event,
+        id: &TicketId,
+    ) -> bool {
+        let home = self.home_of(id);
+        if home == self.identity.node || self.sharing_nodes(&event.policy.load()) == 0 {
+            return false;
+        }
+        let waiting = event
+            .line
+            .find(id)
+            .filter(|view| view.state == State::Waiting);
+        let is_away = |arrival: Micros| {
+            let side = event.side.lock();
+            let mut kept = side.gate.kept.iter();
+            kept.any(|kept| kept.away && kept.node == home && arrival > kept.after)
+        };
+        waiting.is_some_and(|view| {
+            self.is_degraded() || !self.peers.is_heard(now, home) || is_away(view.time)
+        })
+    }
+
+    /// What to tell the gate of turns and entries that were given here, in messages of bounded size.
+    pub(super) fn shares_to_tell(&self, now: Micros, asking: &Asking) -> Vec<SettleRequest> {
+        if !asking.tells {
+            return Vec::new();
+        }
+        let event = &asking.event;
+        let (mut turns, entries): (Vec<Turn>, Vec<_>) = {
+            let side = event.side.lock();
+            let turn = |(id, until): (&TicketId, &Micros)| Turn {
+                id: *id,
+                until: self.to_store_clock(*until),
+            };
+            let entries = side.shares.entries.iter();
+            (
+                side.shares.handed.iter().map(turn).collect(),
+                entries.map(|(id, (at, ttl))| (*id, *at, *ttl)).collect(),
+            )
+        };
+        let mut messages = Vec::new();
+        let message = |called, entered: &[(TicketId, Micros, Duration)]| {
+            let passes = entered.iter().filter(|(_, at, ttl)| at.after(*ttl) > now);
+            SettleRequest {
+                event: event.id.clone(),
+                node: self.identity.node,
+                policy: asking.request.policy,
+                version: asking.request.version,
+                called,
+                entered: entered
+                    .iter()
+                    .map(|(id, at, _)| (*id, self.to_store_clock(*at)))
+                    .collect(),
+                shared: true,
+                passes: passes
+                    .map(|&(id, at, ttl)| {
+                        let pass = self.shared_pass(event, id, at, ttl);
+                        (id, pass, self.to_store_clock(at.after(ttl)))
+                    })
+                    .collect(),
+            }
+        };
+        for entered in entries.chunks(TOLD_AT_ONCE) {
+            messages.push(message(Vec::new(), entered));
+        }
+        while !turns.is_empty() {
+            let rest = turns.split_off(turns.len().min(TOLD_AT_ONCE));
+            messages.push(message(turns, &[]));
+            turns = rest;
+        }
+        messages
+    }
+}
