@@ -1,6 +1,6 @@
 # The verbs of this repository. CI runs the same ones: see .ci/run.
 
-.PHONY: help run build test contract interleavings fuzz live bench bench-quick bench-parts counts counts-write lint fmt check-licenses docker-replay clean
+.PHONY: help run build test sim sim-mutants contract interleavings fuzz live bench bench-quick bench-parts counts counts-write lint fmt check-licenses docker-replay clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -24,6 +24,12 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60) each; what they find stays in t
 
 contract: ## the running binary held to its OpenAPI document by an independent tool
 	.ci/contract
+
+sim: ## a whole fleet in virtual time, seed by seed: SIM_SEEDS, SIM_SEED_START, or SIM_SEED for one
+	SIM_SEEDS=$${SIM_SEEDS:-2000} cargo test --locked --profile sim --test all -- sim::seeds --nocapture
+
+sim-mutants: ## deliberate mistakes, and how many seeds of the simulation find each
+	cargo test --locked --profile sim --features mutants --test all -- sim::mutants --nocapture
 
 live: ## a real fleet over a real Redis Cluster, at full size; wants the machine to itself
 	.ci/need test

@@ -15,16 +15,18 @@ pub struct Clock(Source);
 
 #[derive(Debug, Clone)]
 enum Source {
-    Real(Arc<Real>),
+    Guarded(Arc<Guarded>),
     Manual(Arc<AtomicU64>),
 }
 
+/// A clock's reading, in microseconds since 1970.
+type Reading = dyn Fn() -> u64 + Send + Sync;
+
 /// The wall clock, guarded by the monotonic one: small corrections are followed, a jump ahead by
 /// more than `jump_max` is refused and time goes on evenly from where it was.
-#[derive(Debug)]
-struct Real {
-    started: Instant,
-    started_wall: u64,
+struct Guarded {
+    steady: Box<Reading>,
+    wall: Box<Reading>,
     jump_max: i64,
     /// How far the wall clock is allowed to have moved against the monotonic one, in microseconds.
     offset: AtomicI64,
@@ -40,9 +42,21 @@ impl Clock {
         reason = "this is the place that reads time"
     )]
     pub fn real(jump_max: Duration) -> Self {
-        Self(Source::Real(Arc::new(Real {
-            started: Instant::now(),
-            started_wall: wall(),
+        let (started, started_wall) = (Instant::now(), wall());
+        let steady = move || started_wall.saturating_add(micros(started.elapsed()));
+        Self::guarded(jump_max, steady, wall)
+    }
+
+    /// A clock over any steady clock and wall clock, which tell microseconds since 1970 and are alike
+    /// at the start. A jump of the wall clock by more than `jump_max` is refused.
+    pub fn guarded(
+        jump_max: Duration,
+        steady: impl Fn() -> u64 + Send + Sync + 'static,
+        wall: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        Self(Source::Guarded(Arc::new(Guarded {
+            steady: Box::new(steady),
+            wall: Box::new(wall),
             jump_max: i64::try_from(jump_max.as_micros()).unwrap_or(i64::MAX),
             offset: AtomicI64::new(0),
             read_at: AtomicU64::new(0),
@@ -60,7 +74,7 @@ impl Clock {
     /// with the wall clock (the hybrid logical clock on top of it never does). About 25 ns.
     pub fn now_micros(&self) -> u64 {
         match &self.0 {
-            Source::Real(real) => real.now_micros(),
+            Source::Guarded(guarded) => guarded.now_micros(),
             Source::Manual(now) => now.load(Ordering::SeqCst),
         }
     }
@@ -68,26 +82,27 @@ impl Clock {
     /// How many readings were refused because the wall clock had jumped.
     pub fn jumps_refused(&self) -> u64 {
         match &self.0 {
-            Source::Real(real) => real.refused.load(Ordering::Relaxed),
+            Source::Guarded(guarded) => guarded.refused.load(Ordering::Relaxed),
             Source::Manual(_) => 0,
         }
     }
 }
 
-impl Real {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the place that reads time"
-    )]
+impl std::fmt::Debug for Guarded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Guarded(offset {:?})", self.offset)
+    }
+}
+
+impl Guarded {
     fn now_micros(&self) -> u64 {
-        let elapsed = micros(self.started.elapsed());
-        let steady = self.started_wall.saturating_add(elapsed);
+        let steady = (self.steady)();
         let read_at = self.read_at.load(Ordering::Relaxed);
-        if elapsed.wrapping_sub(read_at) < WALL_EVERY_US {
+        if steady.wrapping_sub(read_at) < WALL_EVERY_US {
             return steady.saturating_add_signed(self.offset.load(Ordering::Relaxed));
         }
-        self.read_at.store(elapsed, Ordering::Relaxed);
-        let offset = self.follow(steady, wall());
+        self.read_at.store(steady, Ordering::Relaxed);
+        let offset = self.follow(steady, (self.wall)());
         steady.saturating_add_signed(offset)
     }
 
@@ -146,27 +161,30 @@ impl ManualTime {
 mod tests {
     use super::*;
 
-    fn real(jump_max: i64) -> Real {
-        #[expect(clippy::disallowed_methods, reason = "a start for the test's clock")]
-        let started = Instant::now();
-        Real {
-            started,
-            started_wall: 1_000,
-            jump_max,
-            offset: AtomicI64::new(0),
-            read_at: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-        }
-    }
-
     #[test]
     fn small_corrections_are_followed_and_jumps_are_refused() {
-        let clock = real(100);
-        assert_eq!(clock.follow(10_000, 10_080), 80);
-        assert_eq!(clock.follow(20_000, 20_150), 150);
-        assert_eq!(clock.follow(30_000, 90_000), 150, "a jump ahead is refused");
-        assert_eq!(clock.follow(40_000, 1_000), 150, "and so is one back");
-        assert_eq!(clock.refused.load(Ordering::Relaxed), 2);
+        let read = Arc::new(AtomicI64::new(0));
+        let wall = Arc::clone(&read);
+        // Each reading of the steady clock is an hour after the last.
+        let time = Arc::new(AtomicU64::new(0));
+        let hour = Arc::clone(&time);
+        let clock = Clock::guarded(
+            Duration::from_micros(100),
+            move || time.fetch_add(3_600_000_000, Ordering::Relaxed) + 3_600_000_000,
+            move || {
+                let steady = hour.load(Ordering::Relaxed);
+                steady.saturating_add_signed(wall.load(Ordering::Relaxed))
+            },
+        );
+        let reads = |offset| {
+            read.store(offset, Ordering::Relaxed);
+            clock.now_micros() % 3_600_000_000
+        };
+        assert_eq!(reads(80), 80);
+        assert_eq!(reads(150), 150);
+        assert_eq!(reads(60_000), 150, "a jump ahead is refused");
+        assert_eq!(reads(-9_000), 150, "and so is one back");
+        assert_eq!(clock.jumps_refused(), 2);
     }
 
     #[test]

@@ -9,6 +9,21 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+/// Whether a deliberate mistake is to be made here: never, and at no cost, in builds without the
+/// feature `mutants`.
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutants::is($crate::mutants::Mutant::$name)
+    };
+}
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+
 pub mod app;
 pub mod cli;
 pub mod clock;
@@ -18,6 +33,8 @@ pub mod http;
 pub mod journal;
 pub mod legacy;
 pub mod model;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod room;
 pub mod store;
 mod sync;

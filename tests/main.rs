@@ -16,6 +16,7 @@ mod live;
 mod process;
 mod room;
 mod sale;
+mod sim;
 mod start;
 mod store;
 mod tidy;

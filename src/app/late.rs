@@ -1,6 +1,5 @@
 //! A store that does not answer at the start: waited for, or served without until it does.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -8,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::work::{Handles, Work};
 use super::{RunError, load};
-use crate::config::{Config, StoreStart};
+use crate::config::StoreStart;
 use crate::store::Retry;
 
 /// A store that does not answer is tried this often.
@@ -56,7 +55,7 @@ pub async fn answered<T>(
 /// Loads a store that was served without as soon as it answers, and starts the work with it. `None`
 /// when it was stopped before, or when `failed` was told that the node does not fit the store.
 pub async fn catch_up(
-    config: Arc<Config>,
+    stale_after: Duration,
     handles: Handles,
     mut stop: watch::Receiver<bool>,
     failed: oneshot::Sender<RunError>,
@@ -70,20 +69,22 @@ pub async fn catch_up(
     } = &handles;
     loop {
         tokio::select! {
-            () = sleep(RETRY_EVERY) => {}
+            biased;
             _ = stop.wait_for(|stop| *stop) => return None,
+            () = sleep(RETRY_EVERY) => {}
         }
         let loading = load::load(room, store, clock);
         let loaded = tokio::select! {
-            loaded = loading => loaded,
+            biased;
             _ = stop.wait_for(|stop| *stop) => return None,
+            loaded = loading => loaded,
         };
         match loaded {
             Ok(loaded) => {
                 health.found();
                 room.set_loaded(true);
                 tracing::info!("the store answers and was merged in, turns are called from now on");
-                return Some(Work::start(&config, &handles, loaded));
+                return Some(Work::start(stale_after, &handles, loaded));
             }
             Err(error) if error.retry == Retry::Never => {
                 // Nobody listens only when the node is being stopped anyway.

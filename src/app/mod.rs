@@ -28,9 +28,13 @@ use crate::http::{self, Shared};
 use crate::room::Room;
 use crate::telemetry::logging::LogHandle;
 
+pub use effects::StoreEffects;
 pub use import::{Import, ImportError, OrderError};
+pub use late::catch_up;
+pub use load::{Loaded, load};
 pub use node::Node;
 pub use parts::{Keys, redis_settings};
+pub use work::{Handles, Work};
 
 /// Why the process cannot go on.
 #[derive(Debug, thiserror::Error)]

@@ -14,6 +14,7 @@ use super::{RunError, beats, effects, late, load, parts, scrape};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, Build, Drained, Face, Shared};
+use crate::journal::health::Health;
 use crate::journal::lane::Journal;
 use crate::model::{Beat, Micros};
 use crate::room::effects::Nodes;
@@ -83,11 +84,12 @@ impl Node {
             keys,
             Arc::clone(&journal),
         ));
+        let stale_after = config.journal.stale_after;
         let handles = Handles {
             room: Arc::clone(&room),
             journal: Arc::clone(&journal),
             store: Arc::clone(&store),
-            health: Arc::default(),
+            health: Arc::new(Health::new(u64::from(config.fleet.node.0))),
             clock: clock.clone(),
         };
         let effects = Arc::new(effects::StoreEffects {
@@ -95,7 +97,7 @@ impl Node {
             health: Arc::clone(&handles.health),
             journal,
             clock: clock.clone(),
-            stale_after: config.journal.stale_after,
+            stale_after,
             in_fleet: config.fleet.size.get() > 1,
             nodes: ArcSwap::from_pointee(Nodes {
                 own: config.fleet.node,
@@ -128,18 +130,13 @@ impl Node {
         let (fail, failed) = oneshot::channel();
         let (stop_waiting, stop) = watch::channel(false);
         let work = if let Some(loaded) = loaded {
-            let work = Work::start(config, &handles, loaded);
+            let work = Work::start(stale_after, &handles, loaded);
             room.set_loaded(true);
             tokio::spawn(std::future::ready(Some(work)))
         } else {
             handles.health.leave_alone();
             room.serve_empty();
-            tokio::spawn(late::catch_up(
-                Arc::new(config.clone()),
-                handles,
-                stop.clone(),
-                fail,
-            ))
+            tokio::spawn(late::catch_up(stale_after, handles, stop.clone(), fail))
         };
         let beat = Beat {
             node: config.fleet.node,

@@ -54,9 +54,10 @@ impl Follow {
         let mut wait = Duration::ZERO;
         loop {
             tokio::select! {
-                () = sleep(wait) => {}
-                () = self.room.ruled() => {}
+                biased;
                 _ = stop.wait_for(|stop| *stop) => return,
+                () = self.room.ruled() => {}
+                () = sleep(wait) => {}
             }
             let now = self.now();
             wait = match self.health.alone_until(now) {

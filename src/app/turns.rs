@@ -59,10 +59,11 @@ impl Turns {
                 .next_due()
                 .map_or(LOOK_MAX, |at| at.since(this.now()));
             tokio::select! {
-                () = sleep(wait.min(LOOK_MAX)) => {}
-                () = this.room.earlier() => {}
-                Some(_) = asked.join_next() => {}
+                biased;
                 _ = stop.changed() => break,
+                Some(_) = asked.join_next() => {}
+                () = this.room.earlier() => {}
+                () = sleep(wait.min(LOOK_MAX)) => {}
             }
         }
         while asked.join_next().await.is_some() {}

@@ -9,7 +9,6 @@ use tokio::task::JoinHandle;
 use super::load::{self, Loaded};
 use super::{refill, rulings, turns};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::journal::flush::Flusher;
 use crate::journal::health::Health;
 use crate::journal::lane::Journal;
@@ -45,7 +44,7 @@ pub struct Work {
 
 impl Work {
     /// Starts them, on what was loaded.
-    pub fn start(config: &Config, handles: &Handles, loaded: Loaded) -> Self {
+    pub fn start(stale_after: Duration, handles: &Handles, loaded: Loaded) -> Self {
         let Handles {
             room,
             journal,
@@ -55,7 +54,7 @@ impl Work {
         } = handles.clone();
         let (drain, drained) = watch::channel(false);
         let dumped = Arc::clone(&room);
-        let in_fleet = config.fleet.size.get() > 1;
+        let in_fleet = !room.is_alone();
         let flusher = Flusher {
             journal,
             store: Arc::clone(&store),
@@ -91,7 +90,7 @@ impl Work {
             store,
             health,
             clock,
-            stale_after: config.journal.stale_after,
+            stale_after,
         };
         Self {
             refill: tokio::spawn(refill.run(loaded.meta, stopped.clone())),
@@ -106,16 +105,29 @@ impl Work {
 
     /// Stops them: turns first, and the journal flushed last, within `patience`. Answers how many
     /// records are left, if that could be told.
-    pub async fn stop(self, patience: Duration) -> Option<usize> {
+    pub async fn stop(mut self, patience: Duration) -> Option<usize> {
         self.stop.send_replace(true);
-        let _ = self.turns.await;
-        let _ = self.refill.await;
-        let _ = self.rulings.await;
-        if let Some(follower) = self.follower {
+        let _ = (&mut self.turns).await;
+        let _ = (&mut self.refill).await;
+        let _ = (&mut self.rulings).await;
+        if let Some(follower) = &mut self.follower {
             let _ = follower.await;
         }
         self.drain.send_replace(true);
-        let flushed = tokio::time::timeout(patience, self.flusher).await;
+        let flushed = tokio::time::timeout(patience, &mut self.flusher).await;
         flushed.ok()?.ok()
+    }
+}
+
+/// Whoever drops it unstopped wants nothing written any more: that is what a crash is.
+impl Drop for Work {
+    fn drop(&mut self) {
+        for task in [&self.turns, &self.refill, &self.rulings] {
+            task.abort();
+        }
+        self.flusher.abort();
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
     }
 }

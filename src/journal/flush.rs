@@ -92,12 +92,13 @@ impl Flusher {
             }
             let wait = self.wait(&lanes, spoken);
             tokio::select! {
-                Some(done) = flights.join_next() => self.land(done, &mut lanes),
-                () = self.journal.woken() => {}
-                () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                biased;
                 changed = drain.changed(), if !draining => {
                     draining = changed.is_err() || *drain.borrow();
                 }
+                Some(done) = flights.join_next() => self.land(done, &mut lanes),
+                () = self.journal.woken() => {}
+                () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             }
         }
     }
@@ -188,6 +189,7 @@ impl Flusher {
         let lane = &mut lanes[usize::from(number)];
         lane.busy = false;
         match answer {
+            _ if mutant!(FailedIsDone) => self.journal.acknowledge(number),
             Ok(_) => {
                 self.health.answered();
                 *lane = Lane {

@@ -101,7 +101,9 @@ impl Reader {
 
     /// Goes back: writes may have been lost and others may have taken their positions.
     pub fn rewind(&mut self) {
-        if let Some((_, position)) = self.marks.front() {
+        if let Some((_, position)) = self.marks.front()
+            && !mutant!(NotRewound)
+        {
             self.at = *position;
         }
     }
@@ -163,8 +165,9 @@ impl Follower {
             readers.spawn(async move {
                 let reading = this.read(partition, Reader::new(now, at), &known);
                 tokio::select! {
-                    () = reading => {}
+                    biased;
                     _ = stop.wait_for(|stop| *stop) => {}
+                    () = reading => {}
                 }
             });
         }

@@ -29,6 +29,8 @@ pub struct Health {
     /// Held for a few comparisons.
     circuit: Mutex<Circuit>,
     failed_total: AtomicU64,
+    /// Spreads the moments at which nodes try again.
+    salt: u64,
     /// When a single failure was last told of.
     told_at: AtomicU64,
 }
@@ -76,6 +78,14 @@ pub enum Verdict {
 }
 
 impl Health {
+    /// A store of which nothing bad is known. Nodes with different salts try it at different moments.
+    pub fn new(salt: u64) -> Self {
+        Self {
+            salt,
+            ..Self::default()
+        }
+    }
+
     /// Until when the store is to be left alone; `None` when it may be asked.
     pub fn alone_until(&self, now: Micros) -> Option<Micros> {
         let mut circuit = self.circuit.lock();
@@ -128,7 +138,9 @@ impl Health {
         self.failed_total.fetch_add(1, Ordering::Relaxed);
         let mut circuit = self.circuit.lock();
         let before = *circuit;
-        let share = rand::random_range(800..1_200u32);
+        // From the moment, so that a day can be lived again to the microsecond.
+        let mixed = (now.0 ^ self.salt << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let share = 800 + ((mixed >> 32) % 400) as u32;
         let opened = |time: Duration| Circuit::Open {
             until: now.after(time * share / 1_000),
         };

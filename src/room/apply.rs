@@ -217,10 +217,11 @@ impl Room {
         record: &Record,
     ) {
         event.line.heard(&record.id, record.at.min(now));
-        if side
-            .leaving
-            .said(&record.id)
-            .is_some_and(|said| record.at > said)
+        if !mutant!(RefreshLeaves)
+            && side
+                .leaving
+                .said(&record.id)
+                .is_some_and(|said| record.at > said)
         {
             side.leaving.cancel(&record.id);
             writer.set_leaving(&record.id, false);
@@ -271,6 +272,9 @@ impl Room {
     ) {
         let Record { id, at, .. } = *record;
         let before = event.line.find(&id);
+        if mutant!(TombstoneForgotten) && before.is_none() {
+            return;
+        }
         let removed = writer.remove(&id, at, reason(why));
         self.uncovered(now, event, before.map(|view| view.time), &id);
         let was_live = removed.was.is_some_and(|state| !state.is_gone());

@@ -104,6 +104,8 @@ pub struct Room {
     empty: AtomicBool,
     /// The store has been away for longer than `stale_after`.
     degraded: AtomicBool,
+    /// When the store was last said to have lost what it had acknowledged.
+    doubted: AtomicU64,
     /// Events that go on without the store.
     sharing: AtomicUsize,
 }
@@ -136,6 +138,7 @@ impl Room {
             loaded: AtomicBool::new(false),
             empty: AtomicBool::new(false),
             degraded: AtomicBool::new(false),
+            doubted: AtomicU64::new(0),
             sharing: AtomicUsize::new(0),
         };
         room.create_configured(now);

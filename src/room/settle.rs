@@ -1,5 +1,8 @@
 //! Telling gates what they may have lost.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use super::Room;
 use super::line::State;
 use super::tick::Asking;
@@ -21,7 +24,16 @@ impl Room {
         self.doubt_since(now, Micros(0));
     }
 
+    /// Whether the store may have lost a ticket of this arrival since it was last told of it.
+    pub(super) fn may_be_lost(&self, arrival: Micros, told: Micros) -> bool {
+        let doubted = Micros(self.doubted.load(Ordering::Relaxed));
+        told <= doubted
+            && arrival <= doubted
+            && doubted <= arrival.after(Duration::from_micros(LOST_AT_MOST))
+    }
+
     fn doubt_since(&self, now: Micros, since: Micros) {
+        self.doubted.store(now.0, Ordering::Relaxed);
         for event in self.events.all() {
             {
                 let side = &mut *event.side.lock();
@@ -47,7 +59,7 @@ impl Room {
     /// there is something, a piece at a time.
     pub fn settlement(&self, now: Micros, asking: &Asking) -> Vec<SettleRequest> {
         let mut requests = self.shares_to_tell(now, asking);
-        let Some(since) = asking.doubted else {
+        let Some(since) = asking.doubted.filter(|_| !mutant!(NotSettled)) else {
             return requests;
         };
         let event = &asking.event;

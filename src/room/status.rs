@@ -97,6 +97,9 @@ impl Room {
         let claims = self
             .believe(token, &mut buffer)
             .ok_or(TokenRefusal::NotFound)?;
+        if mutant!(StatusNeedsStore) && !self.is_fresh(now) {
+            return Err(TokenRefusal::NotFound);
+        }
         let found = match self.event(claims.event) {
             Some(event) => Found::of(event, &claims.id, self.slot_of(&claims), now),
             None => None,
@@ -237,7 +240,10 @@ impl Room {
     /// nodes tell what was told; so does one that does not know who is ahead.
     fn shown(&self, now: Micros, found: &Found) -> u64 {
         let rank = found.place.unwrap_or(1).max(1);
-        let Some(told) = found.told.filter(|told| *told > 0).map(u64::from) else {
+        let told = found
+            .told
+            .filter(|told| *told > 0 && !mutant!(ToldForgotten));
+        let Some(told) = told.map(u64::from) else {
             return rank;
         };
         let heard_all = || {
@@ -257,16 +263,16 @@ impl Room {
     fn publish_sighting(&self, now: Micros, found: &Found) {
         let every = found.event.policy.load().heartbeat_ttl / 3;
         if !found.state.is_gone()
+            && !mutant!(SightingsKept)
             && now.since(found.published) >= every
             && found.event.line.claim_sighting(&found.id, now, every)
         {
-            self.record_patiently(
-                now,
-                &found.event,
-                Kind::Seen,
-                found.id,
-                self.clock.tick(now),
-            );
+            let record = |kind, at| self.record_patiently(now, &found.event, kind, found.id, at);
+            // The node that wrote the join may have died before it could write it again.
+            if self.may_be_lost(found.time, found.published) {
+                record(Kind::Joined, found.time);
+            }
+            record(Kind::Seen, self.clock.tick(now));
         }
     }
 
@@ -381,7 +387,8 @@ impl Room {
                 State::Called { until } | State::Missed { until } => {
                     if matches!(view.state, State::Called { .. }) {
                         writer.miss(&found.id, until.after(policy.late_grace));
-                    } else if until <= now {
+                    } else if until <= now && self.hears_all(now, policy.late_grace) {
+                        // Nobody can have seen it back in time.
                         self.expire(now, &event, &mut writer, &mut side, &key);
                         return Err(TokenRefusal::Gone(Some(Gone::Expired)));
                     }

@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 
 use super::Room;
 use super::event::Event;
-use super::line::{Lapse, LineWriter};
+use super::line::{Lapse, LineWriter, State};
 use super::side::Side;
 use crate::model::gate::AdvanceRequest;
-use crate::model::{EventId, Gone, Micros, Policy, TicketKey, home};
+use crate::model::{EventId, Gone, Kind, Micros, Policy, TicketId, TicketKey, home};
 
 /// Turns are called at least this often while somebody waits.
 pub(super) const PERIOD_MAX: Duration = Duration::from_millis(100);
@@ -32,6 +32,8 @@ const IDLE_DROPPED: Duration = Duration::from_secs(600);
 pub(super) const REASON_TOLD: Duration = Duration::from_secs(60);
 /// What a sighting told by another node may take to be heard.
 const HEARING: Duration = Duration::from_secs(2);
+/// Who is seen so long after a lapse came after it, whatever the clocks say.
+const RETURNED_AFTER: Duration = Duration::from_secs(2);
 /// The most tickets one sweep looks at, so that the lock is short.
 const SWEEP_MAX: usize = 4_096;
 
@@ -207,7 +209,12 @@ impl Room {
             match due.lapse {
                 // One node is enough; this one's turn comes if that one is away.
                 Lapse::Silent { .. } | Lapse::Grace
-                    if !self.is_home(now, home::ticket_key(&due.id)) => {}
+                    if !self.is_home(now, home::ticket_key(&due.id))
+                        && !is_overdue(now, heartbeat, due.lapse, view.state) => {}
+                Lapse::Grace if was_back(event, policy, &view.state, &due.id) => {
+                    writer.give_back(&due.id);
+                    self.record(now, event, Kind::Returned, due.id, self.clock.tick(now));
+                }
                 Lapse::Silent { .. } | Lapse::Grace => {
                     let key = TicketKey {
                         arrival: view.time,
@@ -224,4 +231,24 @@ impl Room {
         }
         swept.more
     }
+}
+
+/// Whether so long a time is over that the ticket's home cannot know of the ticket: what a store lost
+/// may be known to one node alone.
+fn is_overdue(now: Micros, heartbeat: Duration, lapse: Lapse, state: State) -> bool {
+    match (lapse, state) {
+        (Lapse::Silent { last_seen }, _) => now.since(last_seen) > 2 * heartbeat,
+        (_, State::Missed { until }) => now.since(until) > heartbeat,
+        _ => false,
+    }
+}
+
+/// Whether the owner of a missed turn was seen within the late grace, though the word of its return
+/// did not come here: a store that nodes load from does not keep it.
+fn was_back(event: &Event, policy: &Policy, state: &State, id: &TicketId) -> bool {
+    let State::Missed { until } = state else {
+        return false;
+    };
+    let (polled, told) = event.line.sightings(id).unwrap_or_default();
+    polled.max(told).after(policy.late_grace) > until.after(RETURNED_AFTER)
 }

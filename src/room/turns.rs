@@ -17,6 +17,8 @@ use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId,
 
 /// An unanswered gate is asked again after this.
 const PERIOD_RETRY: Duration = Duration::from_millis(250);
+/// So far ahead are numbers tried that an earlier life of this node may not have used.
+const SERIAL_LEAP: u64 = 60_000_000;
 /// The most candidates of one request.
 const CANDIDATES_MAX: usize = 4_096;
 /// How long turns put aside for visitors to come are good for.
@@ -80,6 +82,9 @@ impl Room {
             let most = affordable.min(CANDIDATES_MAX);
             self.candidates(event, writer, side, most, &mut candidates);
             self.keep_settled(now, &mut candidates);
+            if mutant!(LastFirst) {
+                candidates.reverse();
+            }
         }
         let nobody = event.line.waiting() == 0 && fresh;
         let expected = side.configured || now.since(side.joined_at) < LEASE_AFTER_JOIN;
@@ -115,6 +120,8 @@ impl Room {
         }
         let presence = self.presence(now, event, &policy_now, writer, side, resting);
         let gate = &mut side.gate;
+        let mut claims: Vec<_> = gate.leased.values().copied().collect();
+        claims.sort_unstable_by_key(|turn| (turn.until, turn.id));
         // Given up before the gate hears of it, so that nobody spends it in the meantime.
         gate.lease = gate.lease.min(lease_wanted);
         gate.asking = true;
@@ -129,7 +136,7 @@ impl Room {
             candidates: candidates.into_iter().map(|key| key.id).collect(),
             presence,
             given_back: gate.given_back.clone(),
-            claims: gate.leased.values().copied().collect(),
+            claims,
             lease_held: gate.lease,
             lease_wanted,
         })
@@ -232,8 +239,14 @@ impl Room {
             let measured = side.measured.get_or_insert_with(|| Measured::new(since));
             measured.note(now, called, departures, true);
         }
+        // Refused although nothing has changed: an earlier life of this node, with a clock that was
+        // ahead, asked under later numbers.
+        let late = answer.stale && answer.version == request.version;
+        if late {
+            side.gate.serial = side.gate.serial.saturating_add(SERIAL_LEAP);
+        }
         // A stale view was refused: ask again at once with what is known now.
-        if answer.stale && event.line.waiting() > 0 && self.is_home(now, event.home_key) {
+        if answer.stale && !late && event.line.waiting() > 0 && self.is_home(now, event.home_key) {
             side.gate.due = now;
             drop(side);
             drop(writer);

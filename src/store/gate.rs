@@ -211,17 +211,19 @@ impl Gate {
         changes: &mut Vec<Change>,
     ) -> Entry {
         let id = request.id;
-        if let Some((pass, until)) = self.passes.get(&id).filter(|(_, until)| *until > now) {
+        if let Some((pass, until)) = self.passes.get(&id).filter(|(_, until)| *until > now)
+            && !mutant!(EnterTwice)
+        {
             return Entry::Again {
                 pass: pass.clone(),
                 until: *until,
                 now,
             };
         }
-        if self.entered.by_id.contains_key(&id) {
+        if self.entered.by_id.contains_key(&id) && !mutant!(EnterTwice) {
             return Entry::Over;
         }
-        if request.known {
+        if request.known && !mutant!(EnterTwice) {
             // Forgotten with a write that was lost.
             self.called.remove(&id);
             for change in [Change::Called(id, None), Change::Entered(id, Some(now))] {
@@ -242,7 +244,7 @@ impl Gate {
                 self.called.remove(&id);
                 changes.push(Change::Called(id, None));
             }
-            None if request.free => {}
+            None if request.free || mutant!(EnterTwice) => {}
             None => return Entry::NotCalled,
         }
         self.forgive(&id, changes);
@@ -337,6 +339,7 @@ impl Gate {
         changes: &mut Vec<Change>,
     ) {
         while missed.len() < LAPSES_MAX
+            && !mutant!(NoShowKept)
             && let Some(id) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
         {
             changes.push(Change::Called(id, None));
@@ -344,6 +347,9 @@ impl Gate {
             missed.push(id);
         }
         self.refund(missed.len() as u32, policy);
+        if mutant!(RefundTwice) {
+            self.refund(missed.len() as u32, policy);
+        }
         for _ in 0..LAPSES_MAX {
             let Some(id) = self.missed.pop(now.0) else {
                 break;
@@ -395,7 +401,9 @@ impl Gate {
                 answer.called.push(Turn { id: *id, until });
             } else if owner == Owner::Away {
                 // Its own node may be calling it.
-            } else if owner == Owner::Gate && self.affordable(&request.policy) > 0 {
+            } else if owner == Owner::Gate
+                && (self.affordable(&request.policy) > 0 || mutant!(TurnForFree))
+            {
                 self.bucket.level -= TURN;
                 self.called.insert(*id, until);
                 changes.push(Change::Called(*id, Some(until)));
@@ -418,9 +426,12 @@ impl Gate {
         if policy.max_active == 0 {
             return paid;
         }
-        let taken = self
-            .active
-            .len()
+        let active = if mutant!(CapForgotten) {
+            0
+        } else {
+            self.active.len()
+        };
+        let taken = active
             .saturating_add(self.called.len())
             .saturating_add(self.leased());
         paid.min(policy.max_active.saturating_sub(taken))
@@ -520,7 +531,9 @@ impl Gate {
         }
         self.refund(held - kept, &request.policy);
         let more = (request.lease_wanted - kept).min(self.affordable(&request.policy));
-        self.bucket.level -= i64::from(more) * TURN;
+        if !mutant!(LeaseForFree) {
+            self.bucket.level -= i64::from(more) * TURN;
+        }
         if let Some(lease) = self.lease(request.node) {
             lease.held = kept + more;
         }

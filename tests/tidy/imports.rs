@@ -3,7 +3,7 @@
 use super::{Source, none, sources};
 
 /// Who may import whom among the crate's own top modules. A path with `::` opens just that module.
-const MAY: [(&str, &[&str]); 13] = [
+const MAY: [(&str, &[&str]); 14] = [
     ("cli", &["config"]),
     ("config", &["model", "telemetry"]),
     ("http", &["room", "model", "clock", "telemetry", "sync"]),
@@ -15,6 +15,7 @@ const MAY: [(&str, &[&str]); 13] = [
     ("sync", &[]),
     ("clock", &[]),
     ("telemetry", &[]),
+    ("mutants", &[]),
     ("app", &["*"]),
     ("doctor", &["app", "config", "model", "store", "clock"]),
 ];

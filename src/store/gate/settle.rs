@@ -31,13 +31,26 @@ impl Gate {
             self.learn(learnt, changes);
         }
         for turn in &request.called {
-            let known = self.called.by_id.contains_key(&turn.id)
-                || self.missed.by_id.contains_key(&turn.id)
-                || self.entered.by_id.contains_key(&turn.id);
-            if !known && !lapsed(turn.until, now) {
-                news += 1;
-                self.learn(vec![Change::Called(turn.id, Some(turn.until))], changes);
+            if self.entered.by_id.contains_key(&turn.id) || lapsed(turn.until, now) {
+                continue;
             }
+            let mut learnt = vec![Change::Called(turn.id, Some(turn.until))];
+            if let Some(&until) = self.called.by_id.get(&turn.id) {
+                // Lapsed and given anew meanwhile: what came back for the one paid for the other.
+                if lapsed(until, turn.until) {
+                    self.learn(learnt, changes);
+                }
+                continue;
+            }
+            if let Some(&until) = self.missed.by_id.get(&turn.id) {
+                let missed = until.0.saturating_sub(policy.late_grace);
+                if turn.until.0 <= missed {
+                    continue;
+                }
+                learnt.push(Change::Missed(turn.id, None));
+            }
+            news += 1;
+            self.learn(learnt, changes);
         }
         for (id, pass, until) in &request.passes {
             if *until > now && !self.passes.contains_key(id) {

@@ -24,12 +24,20 @@ for k = entries_from, turns_from - 1, 2 do
 end
 for k = turns_from, #ARGV, 2 do
   local id, till = ARGV[k], tonumber(ARGV[k + 1])
-  local known = redis.call('ZSCORE', KEY.called, id) or redis.call('ZSCORE', KEY.missed, id)
-    or redis.call('ZSCORE', KEY.entered, id)
-  if not known and not lapsed(till) then
-    redis.call('ZADD', KEY.called, text(till), id)
-    news = news + 1
-    note(CALLED, id, till)
+  if not redis.call('ZSCORE', KEY.entered, id) and not lapsed(till) then
+    local open = redis.call('ZSCORE', KEY.called, id)
+    local missed = redis.call('ZSCORE', KEY.missed, id)
+    local new = not open and not (missed and till <= tonumber(missed) - policy.late_grace)
+    -- Lapsed and given anew meanwhile: what came back for the one paid for the other.
+    local again = open and tonumber(open) + LAPSE_GRACE <= till
+    if new or again then
+      redis.call('ZADD', KEY.called, text(till), id)
+      note(CALLED, id, till)
+    end
+    if new then
+      redis.call('ZREM', KEY.missed, id)
+      news = news + 1
+    end
   end
 end
 for k = 20, entries_from - 1, 3 do

@@ -1,0 +1,93 @@
+//! I10: while people wait and the site has room, at least 95 % of the rate is used.
+
+use std::time::Duration;
+
+use tidegate::model::Micros;
+
+use super::Verdict;
+use super::policies::Policies;
+use super::reading::{Reading, sec};
+use crate::room::house::START;
+use crate::sim::history::Answer;
+use crate::sim::ledger::Deed;
+use crate::sim::plan::ACTIVE;
+use crate::sim::visitor::Habit;
+
+/// After a fault so much is forgiven: a circuit is open for twelve seconds at most.
+const RECOVERY: Duration = Duration::from_secs(16);
+/// Shorter stretches tell nothing.
+const SHORTEST: Duration = Duration::from_secs(3);
+/// A stretch begins so long after somebody was first told to wait, since gates are asked and
+/// leases come back.
+const SETTLES: Duration = Duration::from_secs(1);
+
+pub fn check(reading: &Reading<'_>) -> Verdict {
+    let mut verdict = Verdict::new("I10 use");
+    let policies = Policies::of(reading);
+    for (from, to) in waits(reading) {
+        let from = from.after(SETTLES);
+        let lasts = to.since(from);
+        let before = Micros(from.0 - RECOVERY.as_micros() as u64);
+        let quiet = policies
+            .changes()
+            .all(|at| at >= to || at.after(RECOVERY) <= from);
+        if lasts < SHORTEST || reading.disturbed(before, to) || !quiet {
+            continue;
+        }
+        let mut of = policies.between(from, to);
+        let Some(policy) = of.next().filter(|_| of.next().is_none()) else {
+            continue;
+        };
+        if policy.max_active > 0 || policy.paused {
+            continue;
+        }
+        let given = |deed: Deed| match deed {
+            Deed::Given { .. } => 1.0,
+            Deed::Ended => -1.0,
+            _ => 0.0,
+        };
+        let lines = reading.run.ledger.iter();
+        let within = lines.filter(|line| line.at > from && line.at <= to);
+        let turns: f64 = within.map(|line| given(line.deed)).sum();
+        let allowed = policy.rate * lasts.as_secs_f64();
+        // The turn that is being saved up.
+        let least = 0.95 * allowed - 1.0 - policy.rate * 0.1;
+        verdict.expect(turns >= least, || {
+            let (from, to) = (sec(from), sec(to));
+            format!("{turns} turns from {from} to {to}, of {allowed:.1}")
+        });
+    }
+    verdict
+}
+
+/// Stretches in which somebody surely waited, by what visitors were told.
+fn waits(reading: &Reading<'_>) -> Vec<(Micros, Micros)> {
+    let mut waits = Vec::new();
+    let end = START.after(Duration::from_millis(ACTIVE + 1_000_000));
+    for op in &reading.run.plan.ops {
+        let crate::sim::plan::What::Visit(visit) = &op.what else {
+            continue;
+        };
+        if !matches!(visit.habit, Habit::Waits) {
+            continue;
+        }
+        let told = reading.calls.get(&visit.who).into_iter().flatten();
+        let told = told.filter(|seen| match seen.answer {
+            Answer::Joined { place, .. } | Answer::Place { place, .. } => place > 0,
+            _ => false,
+        });
+        let told: Vec<_> = told.map(|seen| seen.sent).collect();
+        if let (Some(first), Some(last)) = (told.first(), told.last()) {
+            waits.push((*first, (*last).min(end)));
+        }
+    }
+    waits.sort_unstable();
+    let mut stretches: Vec<(Micros, Micros)> = Vec::new();
+    for (from, to) in waits {
+        match stretches.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            _ => stretches.push((from, to)),
+        }
+    }
+    stretches
+}

@@ -1,0 +1,96 @@
+//! I3: turns given minus turns given back never pass burst + rate × t in any window, and no more
+//! visitors are inside than may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate::model::{Micros, TicketId};
+
+use super::Verdict;
+use super::policies::Policies;
+use super::reading::{Reading, sec};
+use crate::room::house::START;
+use crate::sim::history::Answer;
+use crate::sim::ledger::Deed;
+
+pub fn check(reading: &Reading<'_>) -> Verdict {
+    let mut verdict = Verdict::new("I3 pace");
+    let policies = Policies::of(reading);
+    turns(reading, &policies, &mut verdict);
+    cap(reading, &policies, &mut verdict);
+    entries(reading, &policies, &mut verdict);
+    verdict
+}
+
+/// By what gates did.
+fn turns(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
+    let (mut excess, mut last) = (0.0f64, START);
+    let mut open: BTreeSet<TicketId> = BTreeSet::new();
+    for line in &reading.run.ledger {
+        // By the rate of the whole stretch, which may have changed in it.
+        let rates = policies.between(last, line.at).map(|policy| policy.rate);
+        let rate = rates.fold(0.0, f64::max);
+        excess = (excess - rate * line.at.since(last).as_secs_f64()).max(0.0);
+        last = line.at;
+        match line.deed {
+            Deed::Given { .. } if open.insert(line.id) => excess += 1.0,
+            Deed::Ended if open.remove(&line.id) => excess = (excess - 1.0).max(0.0),
+            Deed::Entered => {
+                open.remove(&line.id);
+            }
+            _ => {}
+        }
+        let burst = f64::from(policies.burst(line.at));
+        verdict.expect(excess <= burst + 1e-3, || {
+            let (id, at) = (line.id, sec(line.at));
+            format!("{excess:.2} turns ahead of the pace, of {burst}, with {id} at {at}")
+        });
+    }
+}
+
+/// Visitors inside, by what gates did.
+fn cap(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
+    let mut inside: BTreeMap<TicketId, Micros> = BTreeMap::new();
+    for line in &reading.run.ledger {
+        match line.deed {
+            Deed::Inside { until } => drop(inside.insert(line.id, until)),
+            Deed::Outside => drop(inside.remove(&line.id)),
+            _ => continue,
+        }
+        inside.retain(|_, until| *until > line.at);
+        let Some(cap) = policies.cap(line.at) else {
+            continue;
+        };
+        verdict.expect(inside.len() <= cap as usize, || {
+            format!("{} inside of {cap} at {}", inside.len(), sec(line.at))
+        });
+    }
+}
+
+/// By what clients saw alone: who enters was given a turn at most so long before.
+fn entries(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
+    let policy = &reading.run.plan.setting.policy;
+    let mut first: BTreeMap<&str, Micros> = BTreeMap::new();
+    for seen in &reading.run.history {
+        if let Answer::Pass { pass, .. } = &seen.answer {
+            first.entry(pass).or_insert(seen.got);
+        }
+    }
+    let mut at: Vec<_> = first.into_values().collect();
+    at.sort_unstable();
+    // A turn, what is kept beyond it, and what a client waits for the answer.
+    let held = policy.ready_ttl.as_secs_f64() + 1.0 + 3.0;
+    for (n, from) in at.iter().enumerate() {
+        for (m, to) in at.iter().enumerate().skip(n) {
+            let rates = policies.between(*from, *to).map(|policy| policy.rate);
+            let rate = rates.fold(0.0, f64::max).max(policies.rate(*from));
+            let burst = policies.between(*from, *to).map(|policy| policy.burst);
+            let burst = f64::from(burst.max().unwrap_or(0));
+            let most = burst + rate * (to.since(*from).as_secs_f64() + held) + 1.0;
+            let count = (m - n + 1) as f64;
+            verdict.expect(count <= most, || {
+                let (from, to) = (sec(*from), sec(*to));
+                format!("{count} entered from {from} to {to}, of {most:.1}")
+            });
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What gates did, in the order in which it was so in the world. What a failover took back and nobody
+//! had heard of was never so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate::model::{EventId, Kind, Micros, Record, TicketId};
+
+/// One thing done for a ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// A turn was given.
+    Given { until: Micros },
+    /// A turn ended untaken and went back into the bucket.
+    Ended,
+    /// It entered.
+    Entered,
+    /// Its visitor is inside, until then at most.
+    Inside { until: Micros },
+    /// Its visitor went out.
+    Outside,
+}
+
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub at: Micros,
+    pub event: EventId,
+    pub id: TicketId,
+    pub deed: Deed,
+    /// Some node heard of it.
+    heard: bool,
+    /// The store forgot it.
+    lost: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    lines: Vec<Line>,
+    /// Nodes tell a gate what it forgot: nothing new is done.
+    pub told_again: bool,
+    /// Lines of a ticket, for hearing.
+    of: BTreeMap<TicketId, Vec<usize>>,
+}
+
+impl Ledger {
+    pub fn book(&mut self, at: Micros, event: &EventId, id: TicketId, deed: Deed, heard: bool) {
+        if self.told_again {
+            return;
+        }
+        self.of.entry(id).or_default().push(self.lines.len());
+        self.lines.push(Line {
+            at,
+            event: event.clone(),
+            id,
+            deed,
+            heard,
+            lost: false,
+        });
+    }
+
+    /// Some node read what a gate wrote.
+    pub fn heard<'a>(&mut self, records: impl Iterator<Item = &'a Record>) {
+        for record in records {
+            if matches!(record.kind, Kind::Called | Kind::Entered) {
+                self.heard_of(record.id);
+            }
+        }
+    }
+
+    /// Some node was told of a ticket's turn or entry.
+    pub fn heard_of(&mut self, id: TicketId) {
+        for at in self.of.get(&id).into_iter().flatten() {
+            let line = &mut self.lines[*at];
+            line.heard |= !line.lost;
+        }
+    }
+
+    /// The store fell back to what was at `moment`.
+    pub fn lose(&mut self, event: &EventId, moment: Micros) {
+        for line in &mut self.lines {
+            line.lost |= line.event == *event && line.at > moment;
+        }
+    }
+
+    /// What was done of an event and is so, in order.
+    pub fn lines<'a>(&'a self, event: &'a EventId) -> impl Iterator<Item = &'a Line> {
+        let so = move |line: &&Line| line.event == *event && (line.heard || !line.lost);
+        self.lines.iter().filter(so)
+    }
+
+    /// Tickets of which the store forgot an entry that a node had heard of.
+    pub fn entries_lost(&self) -> BTreeSet<TicketId> {
+        let lost = |line: &&Line| line.lost && line.deed == Deed::Entered;
+        self.lines.iter().filter(lost).map(|l| l.id).collect()
+    }
+}

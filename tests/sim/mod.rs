@@ -1,0 +1,21 @@
+//! A whole fleet on one thread, in virtual time, from one seed: the nodes' own engines over one
+//! simulated store, visitors, an operator, and everything that may go wrong between them.
+
+mod check;
+mod fleet;
+mod history;
+mod ledger;
+mod link;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod net;
+mod plan;
+mod rulings;
+mod run;
+mod seeds;
+mod server;
+mod shrink;
+mod stories;
+mod visitor;
+mod words;
+mod world;

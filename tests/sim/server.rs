@@ -1,0 +1,448 @@
+//! The store that all nodes share, in virtual time. Its rules are the product's own: `Memory` holds
+//! tickets, `Gate` gives turns, and what a gate changes is written to a feed in the same step. It can
+//! lose what it acknowledged, forget the beginning of a feed, or lose everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use tidegate::model::gate::{
+    AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest,
+};
+use tidegate::model::{
+    Batch, EventId, Kind, Micros, NodeId, Record, Rulings, TicketId, TicketKey, home,
+};
+use tidegate::room::GATE_EPOCH;
+use tidegate::store::gate::{Bucket, Change, Gate};
+use tidegate::store::memory::{Memory, Settings};
+use tidegate::store::{Feed, Position, Store as _, Stored};
+
+use super::ledger::{Deed, Ledger};
+
+/// Where rulings and the store's name are.
+pub const META: u16 = 0;
+
+pub struct Server {
+    partitions: Vec<Partition>,
+    gates: BTreeMap<EventId, (Gate, Vec<Step>)>,
+    rulings: Rulings,
+    /// What they were, and since when.
+    rulings_log: Vec<(Micros, Rulings)>,
+    /// When an event was erased, and what of it.
+    erased: Vec<(Micros, EventId, Micros)>,
+    /// Another number is another store.
+    pub deployment: u64,
+    /// What gates did, as the world saw it.
+    pub ledger: Ledger,
+    pub now: Micros,
+}
+
+struct Partition {
+    /// Every batch since the last time all was lost.
+    log: Vec<Written>,
+    /// How much of the log's beginning readers cannot have any more.
+    trimmed: usize,
+    /// Positions are never given twice, as in a stream that names entries by time.
+    last: u64,
+    memory: Memory,
+    /// All that was ever written, for whoever looks into a broken run.
+    archive: Vec<(Micros, Arc<Batch>)>,
+}
+
+struct Written {
+    position: u64,
+    /// The position of the entry before it.
+    before: u64,
+    at: Micros,
+    batch: Arc<Batch>,
+}
+
+impl Partition {
+    fn new(now: Micros) -> Self {
+        Self {
+            log: Vec::new(),
+            trimmed: 0,
+            last: 0,
+            memory: empty(now),
+            archive: Vec::new(),
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.log.last().map_or(0, |entry| entry.position)
+    }
+
+    fn write(&mut self, at: Micros, batch: Arc<Batch>) -> Position {
+        let before = self.end();
+        self.last += 1;
+        self.archive.push((at, Arc::clone(&batch)));
+        self.log.push(Written {
+            position: self.last,
+            before,
+            at,
+            batch,
+        });
+        Position(u128::from(self.last))
+    }
+}
+
+/// What a gate did, to be done again up to some moment.
+struct Step {
+    at: Micros,
+    changes: Vec<Change>,
+    bucket: Bucket,
+}
+
+/// What a future that needs nobody else answers.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(value) => value,
+        Poll::Pending => unreachable!("the store in memory waits for nobody"),
+    }
+}
+
+fn empty(now: Micros) -> Memory {
+    Memory::new(Settings::default(), Arc::new(move || now))
+}
+
+impl Server {
+    pub fn new(now: Micros, partitions: u16) -> Self {
+        Self {
+            partitions: (0..partitions).map(|_| Partition::new(now)).collect(),
+            gates: BTreeMap::new(),
+            rulings: Rulings::default(),
+            rulings_log: vec![(Micros(0), Rulings::default())],
+            erased: Vec::new(),
+            deployment: 0,
+            ledger: Ledger::default(),
+            now,
+        }
+    }
+
+    pub fn partitions(&self) -> u16 {
+        self.partitions.len() as u16
+    }
+
+    /// The partition in which an event's gate is.
+    pub fn home(&self, event: &EventId) -> u16 {
+        (home::event_key(event) % self.partitions.len() as u64) as u16
+    }
+
+    pub fn append(&mut self, partition: u16, batch: Arc<Batch>) -> Position {
+        let to = &mut self.partitions[usize::from(partition)];
+        at_once(to.memory.append(partition, Arc::clone(&batch))).expect("memory takes all");
+        to.write(self.now, batch)
+    }
+
+    pub fn feed_end(&self, partition: u16) -> Position {
+        Position(u128::from(self.partitions[usize::from(partition)].end()))
+    }
+
+    /// Whether something follows a position, or the position is of no use.
+    pub fn has_after(&self, partition: u16, after: Position) -> bool {
+        after != self.feed_end(partition)
+    }
+
+    pub fn follow(&self, partition: u16, after: Position, limit: usize) -> Feed {
+        let from = &self.partitions[usize::from(partition)];
+        let log = &from.log[from.trimmed.min(from.log.len())..];
+        let start = log.partition_point(|entry| u128::from(entry.position) <= after.0);
+        let new = &log[start..];
+        let batches = new.iter().take(limit);
+        Feed {
+            trimmed: match new.first() {
+                Some(first) => u128::from(first.before) > after.0,
+                None => after > self.feed_end(partition),
+            },
+            batches: batches
+                .map(|entry| {
+                    (
+                        Position(u128::from(entry.position)),
+                        Arc::clone(&entry.batch),
+                    )
+                })
+                .collect(),
+        }
+    }
+
+    /// A node read this of a feed.
+    pub fn read(&mut self, feed: &Feed) {
+        for (_, batch) in &feed.batches {
+            if batch.epoch == GATE_EPOCH {
+                let records = batch.events.iter().flat_map(|(_, records)| records);
+                self.ledger.heard(records);
+            }
+        }
+    }
+
+    /// What operators ruled, unless that is known.
+    pub fn rulings(&self, known: u64) -> Option<Rulings> {
+        (self.rulings.revision != known).then(|| self.rulings.clone())
+    }
+
+    /// What somebody changes in the rulings.
+    pub fn rule<T>(&mut self, change: impl FnOnce(&mut Rulings) -> T) -> T {
+        let answer = change(&mut self.rulings);
+        self.rulings_log.push((self.now, self.rulings.clone()));
+        answer
+    }
+
+    /// Takes out what a forgotten event left.
+    pub fn erase(&mut self, event: &EventId, until: Micros) {
+        for partition in &self.partitions {
+            at_once(partition.memory.erase(event.clone(), until)).expect("memory erases all");
+        }
+        let done = |(_, name, at): &(Micros, EventId, Micros)| name == event && *at >= until;
+        if !self.erased.iter().any(done) {
+            self.gates.remove(event);
+        }
+        self.erased.push((self.now, event.clone(), until));
+    }
+
+    pub fn load(&self, partition: u16) -> Vec<(EventId, Vec<Stored>)> {
+        let memory = &self.partitions[usize::from(partition)].memory;
+        at_once(memory.load(partition, None, usize::MAX))
+            .expect("memory answers all")
+            .tickets
+    }
+
+    pub fn gates(&mut self) -> Vec<GateView> {
+        let gates = self.gates.iter();
+        gates
+            .map(|(event, (gate, _))| gate.view(self.now, event.clone()))
+            .collect()
+    }
+
+    pub fn advance(&mut self, request: &AdvanceRequest) -> Advanced {
+        let (gate, _) = self.gates.entry(request.event.clone()).or_default();
+        let mut changes = Vec::new();
+        let answer = gate.advance(self.now, request, &mut changes);
+        // What was claimed was given by the node before, which knows of it.
+        let claimed: Vec<_> = request.claims.iter().map(|turn| turn.id).collect();
+        self.write(&request.event, request.node, changes, &claimed);
+        answer
+    }
+
+    pub fn settle(&mut self, request: &SettleRequest) {
+        let (gate, _) = self.gates.entry(request.event.clone()).or_default();
+        let mut changes = Vec::new();
+        gate.settle(self.now, request, &mut changes);
+        self.ledger.told_again = true;
+        self.write(&request.event, request.node, changes, &[]);
+        self.ledger.told_again = false;
+    }
+
+    pub fn enter(&mut self, request: &EnterRequest) -> Entry {
+        let (gate, _) = self.gates.entry(request.event.clone()).or_default();
+        let mut changes = Vec::new();
+        let entry = gate.enter(self.now, request, &mut changes);
+        let claimed: Vec<_> = request.claim.iter().map(|turn| turn.id).collect();
+        // Whoever is known to be inside is written down once more, and not let in.
+        self.ledger.told_again = entry == Entry::Over;
+        self.write(&request.event, request.node, changes, &claimed);
+        self.ledger.told_again = false;
+        entry
+    }
+
+    pub fn complete(&mut self, event: &EventId, id: &TicketId) -> bool {
+        let mut changes = Vec::new();
+        let held = self
+            .gates
+            .get_mut(event)
+            .is_some_and(|(gate, _)| gate.complete(id, &mut changes));
+        self.write(event, NodeId(0), changes, &[]);
+        held
+    }
+
+    /// Books what a gate did, and writes to the feed what others should hear of.
+    fn write(&mut self, event: &EventId, node: NodeId, changes: Vec<Change>, claimed: &[TicketId]) {
+        let at = self.now;
+        let home = self.home(event);
+        let Some((gate, steps)) = self.gates.get_mut(event) else {
+            return;
+        };
+        let seq = gate.view(at, event.clone()).version;
+        let mut records = Vec::new();
+        let entered = |id: &TicketId| {
+            let same = |change: &&Change| matches!(change, Change::Entered(e, Some(_)) if e == id);
+            changes.iter().find(same).is_some()
+        };
+        for change in &changes {
+            let record = |kind, id: &TicketId, at: &Micros| Record {
+                kind,
+                id: *id,
+                at: *at,
+            };
+            match change {
+                Change::Called(id, Some(until)) => {
+                    let deed = Deed::Given { until: *until };
+                    self.ledger.book(at, event, *id, deed, claimed.contains(id));
+                    records.push(record(Kind::Called, id, until));
+                }
+                Change::Called(id, None) if !entered(id) => {
+                    self.ledger.book(at, event, *id, Deed::Ended, true);
+                }
+                Change::Missed(id, Some(_)) => records.push(record(Kind::Missed, id, &at)),
+                Change::Entered(id, Some(when)) => {
+                    self.ledger.book(at, event, *id, Deed::Entered, false);
+                    records.push(record(Kind::Entered, id, when));
+                }
+                Change::Active(id, Some(until)) => {
+                    let deed = Deed::Inside { until: *until };
+                    self.ledger.book(at, event, *id, deed, false);
+                }
+                Change::Active(id, None) => {
+                    self.ledger.book(at, event, *id, Deed::Outside, true);
+                }
+                _ => {}
+            }
+        }
+        let bucket = gate.bucket().clone();
+        steps.push(Step {
+            at,
+            changes,
+            bucket,
+        });
+        if !records.is_empty() {
+            let batch = Batch {
+                node,
+                epoch: GATE_EPOCH,
+                seq,
+                clock: at,
+                events: vec![(event.clone(), records)],
+            };
+            self.partitions[usize::from(home)].write(at, Arc::new(batch));
+        }
+    }
+
+    /// Loses what some partitions wrote after `moment`, acknowledged or not: a failover.
+    pub fn lose_after(&mut self, moment: Micros, lost: impl Fn(u16) -> bool) {
+        let now = self.now;
+        for (number, partition) in (0..).zip(&mut self.partitions) {
+            if !lost(number) {
+                continue;
+            }
+            partition.log.retain(|entry| entry.at <= moment);
+            // No copy has a feed without an end.
+            partition.trimmed = partition.trimmed.min(partition.log.len().saturating_sub(1));
+            partition.memory = empty(now);
+            let batches = partition.log.iter().map(|entry| &entry.batch);
+            for batch in batches.filter(|batch| batch.epoch != GATE_EPOCH) {
+                at_once(partition.memory.append(number, Arc::clone(batch)))
+                    .expect("memory takes all");
+            }
+        }
+        if lost(META) {
+            self.erased.retain(|(at, ..)| *at <= moment);
+            self.rulings_log.retain(|(at, _)| *at <= moment);
+            let last = self.rulings_log.last();
+            self.rulings = last.map_or_else(Rulings::default, |(_, rulings)| rulings.clone());
+        }
+        for partition in &self.partitions {
+            for (_, event, until) in &self.erased {
+                at_once(partition.memory.erase(event.clone(), *until)).expect("memory erases all");
+            }
+        }
+        let count = self.partitions.len() as u64;
+        for (event, (gate, steps)) in &mut self.gates {
+            if !lost((home::event_key(event) % count) as u16) {
+                continue;
+            }
+            self.ledger.lose(event, moment);
+            steps.retain(|step| step.at <= moment);
+            *gate = Gate::default();
+            for step in steps.iter() {
+                for change in &step.changes {
+                    gate.restore(change.clone());
+                }
+            }
+            if let Some(last) = steps.last() {
+                gate.restore_bucket(last.bucket.clone());
+            }
+        }
+    }
+
+    /// Loses everything.
+    pub fn wipe(&mut self) {
+        self.lose_after(Micros(0), |_| true);
+        self.gates.clear();
+        self.deployment += 1;
+    }
+
+    /// Forgets all of a feed but its newest batches.
+    pub fn trim(&mut self, partition: u16, kept: usize) {
+        let of = &mut self.partitions[usize::from(partition)];
+        of.trimmed = of.log.len().saturating_sub(kept).max(of.trimmed);
+    }
+
+    /// Live tickets of an event in order, as partitions would be summed.
+    pub fn line(&self, event: &EventId) -> Vec<TicketKey> {
+        let mut keys = Vec::new();
+        for partition in 0..self.partitions() {
+            for (name, tickets) in self.load(partition) {
+                if name != *event {
+                    continue;
+                }
+                keys.extend(tickets.into_iter().filter_map(|ticket| match ticket {
+                    Stored::Live { id, arrival } => Some(TicketKey { arrival, id }),
+                    Stored::Removed { .. } => None,
+                }));
+            }
+        }
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Whether anything was written since a moment.
+    pub fn is_written_since(&self, moment: Micros) -> bool {
+        self.partitions.iter().any(|partition| {
+            let lately = partition.archive.iter().rev();
+            let mut lately = lately.take_while(|(at, _)| *at > moment);
+            lately.any(|(_, batch)| !batch.is_empty())
+        })
+    }
+
+    /// Since when the store has known each ticket for good.
+    pub fn known(&self) -> BTreeMap<TicketId, Micros> {
+        let mut known = BTreeMap::new();
+        for entry in self.partitions.iter().flat_map(|partition| &partition.log) {
+            for record in entry.batch.events.iter().flat_map(|(_, records)| records) {
+                if record.kind == Kind::Joined {
+                    let at = known.entry(record.id).or_insert(entry.at);
+                    *at = entry.at.min(*at);
+                }
+            }
+        }
+        known
+    }
+
+    /// All that was written about a ticket, in order, for whoever looks into a broken day.
+    pub fn story(&self, id: &TicketId) -> Vec<(Micros, String)> {
+        let mut told = Vec::new();
+        for partition in &self.partitions {
+            let log = partition.log.iter();
+            let held: BTreeSet<_> = log.map(|entry| Arc::as_ptr(&entry.batch)).collect();
+            for (at, batch) in &partition.archive {
+                let by_gate = batch.epoch == GATE_EPOCH;
+                let from = if by_gate { "a gate, asked by " } else { "" };
+                let held = held.contains(&Arc::as_ptr(batch));
+                let lost = if held { "" } else { " (lost since)" };
+                for record in batch.events.iter().flat_map(|(_, records)| records) {
+                    if record.id == *id {
+                        let (node, kind, moment) = (batch.node.0, record.kind, record.at.0);
+                        told.push((
+                            *at,
+                            format!("{from}node {node} wrote {kind:?} {moment}{lost}"),
+                        ));
+                    }
+                }
+            }
+        }
+        told.sort();
+        told
+    }
+}

@@ -1,0 +1,514 @@
+//! What a fleet does, one story a test.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tidegate::model::{Policy, home};
+use tidegate::room::answer::{Phase, TokenRefusal};
+
+use super::fleet::Fleet;
+use super::history::Answer;
+use super::net::{Set, Trouble};
+use super::world::sale;
+use crate::room::house::policy;
+
+const STEP: Duration = Duration::from_millis(10);
+const SECOND: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(300);
+
+fn still() -> Policy {
+    Policy {
+        paused: true,
+        ..policy()
+    }
+}
+
+/// The node that asks the sale's gate, and one that does not.
+fn home_and_other(size: u16) -> (u16, u16) {
+    let home = home::home(home::event_key(&sale()), size).0;
+    (home, (home + 1) % size)
+}
+
+#[test]
+fn every_node_knows_everybody() {
+    let mut fleet = Fleet::new(3, still());
+    let tokens: Vec<_> = (0..30)
+        .map(|n| {
+            fleet.pass(STEP);
+            fleet.join(n % 3).token
+        })
+        .collect();
+    fleet.pass(SECOND);
+    for (n, token) in tokens.iter().enumerate() {
+        assert_eq!(fleet.places(token), [n as u64 + 1; 3]);
+    }
+    fleet.leave(1, &tokens[4]);
+    fleet.pass(MOMENT);
+    assert_eq!(fleet.places(&tokens[29]), [29; 3]);
+    assert!(fleet.status(2, &tokens[4]).is_err());
+}
+
+#[test]
+fn a_place_outlives_the_node_that_gave_it_before_anybody_heard() {
+    let mut fleet = Fleet::new(2, still());
+    let early = fleet.join(1).token;
+    fleet.pass(SECOND);
+    let lost = fleet.join(0).token;
+    fleet.crash(0);
+    fleet.pass(MOMENT);
+    let late = fleet.join(1).token;
+    // Right after the join the told place stands, which leaves room for what was not heard of.
+    assert!((2..=3).contains(&fleet.place(1, &lost)));
+    fleet.pass(SECOND);
+    fleet.start(0);
+    for (n, token) in [&early, &lost, &late].into_iter().enumerate() {
+        assert_eq!(fleet.places(token), [n as u64 + 1; 2]);
+    }
+}
+
+#[test]
+fn the_same_key_through_two_nodes_is_one_place() {
+    let mut fleet = Fleet::new(2, still());
+    fleet.join(0);
+    fleet.pass(SECOND);
+    let first = fleet.join_with(0, "key").token;
+    fleet.pass(STEP / 2);
+    let second = fleet.join_with(1, "key").token;
+    fleet.pass(SECOND);
+    assert_eq!(fleet.places(&first), [2, 2]);
+    assert_eq!(fleet.places(&second), [2, 2]);
+    assert_eq!(fleet.line().len(), 2);
+    fleet.leave(1, &second);
+    fleet.pass(MOMENT);
+    assert!(fleet.status(0, &first).is_err());
+    assert_eq!(fleet.line().len(), 1);
+}
+
+#[test]
+fn turns_come_in_order_at_the_pace_whoever_took_the_join() {
+    let mut fleet = Fleet::new(3, policy());
+    let tokens: Vec<_> = (0..60)
+        .map(|n| {
+            fleet.pass(STEP);
+            fleet.join(n % 3).token
+        })
+        .collect();
+    for _ in 0..40 {
+        fleet.pass(SECOND / 10);
+        for node in 0..3 {
+            let ready: Vec<_> = tokens
+                .iter()
+                .map(|t| fleet.status(node, t).unwrap().ready)
+                .collect();
+            assert!(ready.is_sorted_by(|a, b| a >= b), "front first");
+        }
+    }
+    let called = fleet.turns();
+    assert!((42..=47).contains(&called), "{called} turns in 4.6 seconds");
+}
+
+#[test]
+fn the_next_node_asks_when_the_home_is_gone() {
+    let mut fleet = Fleet::new(3, policy());
+    let (home, other) = home_and_other(3);
+    for _ in 0..300 {
+        fleet.join(other);
+    }
+    fleet.pass(2 * SECOND);
+    fleet.crash(home);
+    fleet.pass(4 * SECOND);
+    let before = fleet.turns();
+    fleet.pass(5 * SECOND);
+    let called = fleet.turns() - before;
+    assert!((48..=52).contains(&called), "{called} turns in 5 seconds");
+}
+
+#[test]
+fn a_ticket_enters_once_though_two_nodes_let_it_in_at_once() {
+    let mut fleet = Fleet::new(2, policy());
+    let token = fleet.join(0).token;
+    fleet.pass(SECOND);
+    let first = fleet.enter(0, &token).unwrap();
+    let second = fleet.enter(1, &token).unwrap();
+    assert_eq!(first, second);
+    fleet.pass(MOMENT);
+    for node in 0..2 {
+        assert_eq!(fleet.status(node, &token).unwrap().phase, Phase::Entered);
+    }
+    assert!(fleet.line().is_empty());
+}
+
+#[test]
+fn an_entry_is_written_down_though_its_node_dies_at_once() {
+    let mut fleet = Fleet::new(2, policy());
+    let (home, other) = home_and_other(2);
+    let token = fleet.join(other).token;
+    fleet.pass(SECOND);
+    fleet.enter(other, &token).unwrap();
+    fleet.crash(other);
+    fleet.pass(MOMENT);
+    assert_eq!(fleet.status(home, &token).unwrap().phase, Phase::Entered);
+    assert!(fleet.line().is_empty());
+}
+
+/// Somebody came and went lately and nobody waits, so nodes hold turns for who comes.
+fn with_leases(size: u16) -> Fleet {
+    let policy = Policy {
+        rate: 100.0,
+        burst: 40,
+        ..policy()
+    };
+    let mut fleet = Fleet::new(size, policy);
+    let token = fleet.join(0).token;
+    fleet.pass(SECOND);
+    fleet.enter(0, &token).unwrap();
+    fleet.pass(2 * SECOND);
+    fleet
+}
+
+#[test]
+fn who_is_ready_in_the_joins_own_answer_enters_at_any_node_at_once() {
+    let mut fleet = with_leases(2);
+    let joined = fleet.join(0);
+    assert!(joined.standing.ready);
+    assert!(
+        fleet.status(1, &joined.token).unwrap().ready,
+        "the token says so"
+    );
+    fleet.enter(1, &joined.token).unwrap();
+    let joined = fleet.join(0);
+    fleet.pass(2 * STEP);
+    let standing = fleet.status(1, &joined.token).unwrap();
+    assert_eq!(
+        (standing.ready, standing.position),
+        (true, 0),
+        "and the feed says so"
+    );
+    fleet.enter(1, &joined.token).unwrap();
+}
+
+#[test]
+fn a_turn_told_by_one_node_is_good_at_another_that_has_not_heard() {
+    let mut fleet = Fleet::new(2, policy());
+    let (home, other) = home_and_other(2);
+    let token = fleet.join(other).token;
+    fleet.pass(MOMENT / 3);
+    fleet.trouble(Trouble::Deaf, Set::one(other));
+    while !fleet.status(home, &token).unwrap().ready {
+        fleet.pass(STEP);
+    }
+    assert!(!fleet.status(other, &token).unwrap().ready);
+    fleet.enter(other, &token).unwrap();
+}
+
+#[test]
+fn a_turn_is_heard_of_though_the_answer_was_lost() {
+    let mut fleet = Fleet::new(2, policy());
+    let token = fleet.join(0).token;
+    fleet.trouble(Trouble::Unanswered, Set::ALL);
+    fleet.pass(2 * SECOND);
+    assert!(fleet.status(0, &token).unwrap().ready);
+    assert!(fleet.status(1, &token).unwrap().ready);
+}
+
+#[test]
+fn what_a_store_lost_is_told_again() {
+    let mut fleet = Fleet::new(3, policy());
+    let tokens: Vec<_> = (0..60)
+        .map(|n| {
+            fleet.pass(STEP);
+            fleet.join(n % 3).token
+        })
+        .collect();
+    fleet.pass(SECOND);
+    let pass = fleet.enter(0, &tokens[0]).unwrap();
+    fleet.pass(STEP);
+    fleet.lose(SECOND / 2);
+    assert!(matches!(fleet.enter(0, &tokens[0]), Err(Answer::Gone(_))));
+    fleet.pass(3 * SECOND);
+    let open = tokens
+        .iter()
+        .filter(|token| fleet.status(1, token).unwrap().ready)
+        .count();
+    assert!(
+        (42..=46).contains(&open),
+        "{open} turns after 4.6 seconds, one of them used"
+    );
+    assert_eq!(fleet.entries().len(), 1);
+    assert_eq!(fleet.line().len(), 59);
+    fleet.start(2);
+    for token in &tokens[50..] {
+        let places = fleet.places(token);
+        assert!(places[0] > 0 && places.iter().all(|place| *place == places[0]));
+    }
+    drop(pass);
+}
+
+#[test]
+fn a_wiped_gate_starts_with_an_empty_bucket_and_knows_who_entered() {
+    let mut fleet = Fleet::new(
+        2,
+        Policy {
+            burst: 20,
+            ..policy()
+        },
+    );
+    let tokens: Vec<_> = (0..100).map(|n| fleet.join(n % 2).token).collect();
+    fleet.pass(SECOND);
+    fleet.enter(0, &tokens[0]).unwrap();
+    fleet.pass(SECOND);
+    fleet.wipe();
+    fleet.notice();
+    let before = fleet.turns();
+    fleet.pass(SECOND);
+    let called = fleet.turns() - before;
+    assert!(
+        (8..=10).contains(&called),
+        "{called} turns in the first second"
+    );
+    assert!(matches!(fleet.enter(1, &tokens[0]), Err(Answer::Gone(_))));
+    assert_eq!(fleet.line().len(), 99, "filled from memory");
+    fleet.start(0);
+    for token in &tokens[60..] {
+        let places = fleet.places(token);
+        assert!(places[0] > 0 && places[0] == places[1]);
+    }
+}
+
+#[test]
+fn a_wiped_gate_does_not_pay_for_what_it_gave_before() {
+    let patient = Policy {
+        heartbeat_ttl: 3600 * SECOND,
+        ready_ttl: 60 * SECOND,
+        ..policy()
+    };
+    let mut fleet = Fleet::new(2, patient);
+    let tokens: Vec<_> = (0..1_600).map(|n| fleet.join(n % 2).token).collect();
+    for token in &tokens[..1_300] {
+        while !fleet.status(0, token).unwrap().ready {
+            fleet.pass(SECOND / 10);
+        }
+        fleet.enter(0, token).unwrap();
+    }
+    // First a gate is noticed that fell back, then what follows in the feeds, then the name.
+    let rate_holds = |fleet: &mut Fleet| {
+        let before = fleet.turns();
+        fleet.pass(3 * SECOND);
+        let called = fleet.turns() - before;
+        assert!((26..=32).contains(&called), "{called} turns in 3 seconds");
+    };
+    fleet.wipe();
+    rate_holds(&mut fleet);
+    fleet.notice();
+    rate_holds(&mut fleet);
+    rate_holds(&mut fleet);
+}
+
+#[test]
+fn a_store_that_is_away_for_long_costs_nobody_a_place_or_a_second_turn() {
+    let mut fleet = Fleet::new(3, policy());
+    let tokens: Vec<_> = (0..60)
+        .map(|n| {
+            fleet.pass(STEP);
+            fleet.join(n % 3).token
+        })
+        .collect();
+    fleet.pass(2 * SECOND);
+    fleet.trouble(Trouble::Cut, Set::ALL);
+    // Longer than a turn, than the late grace, than the heartbeat time; everybody polls somewhere.
+    for second in 0..80 {
+        fleet.pass(SECOND);
+        for (n, token) in (0..).zip(&tokens) {
+            let standing = fleet.status((n + second) % 3, token).unwrap();
+            assert!(second < 6 || standing.degraded);
+            if standing.ready {
+                assert!(fleet.enter((n + second) % 3, token).is_err());
+            }
+        }
+    }
+    assert_eq!(fleet.entries().len(), 0);
+    let late = fleet.join(1).token;
+    let tokens = [tokens, vec![late]].concat();
+    fleet.heal();
+    // The store is left alone until it is tried again.
+    let before = fleet.turns();
+    while fleet.turns() == before {
+        fleet.pass(STEP);
+    }
+    fleet.pass(SECOND);
+    let called = fleet.turns() - before;
+    assert!(
+        called <= 32,
+        "{called} turns: those that lapsed, and a second's own"
+    );
+    for second in 0..12 {
+        fleet.pass(SECOND);
+        for (n, token) in (0..).zip(&tokens) {
+            let node = (n + second) % 3;
+            if fleet.status(node, token).unwrap().ready {
+                fleet.enter(node, token).unwrap();
+            }
+        }
+    }
+    let entries = fleet.entries();
+    assert_eq!(entries.len(), 61);
+    assert_eq!(BTreeSet::from_iter(entries).len(), 61, "each once");
+}
+
+#[test]
+fn who_is_seen_by_one_node_is_alive_for_all_and_the_dead_are_removed() {
+    let mut fleet = Fleet::new(3, still());
+    let dead = fleet.join(0).token;
+    let alive = fleet.join(0).token;
+    for _ in 0..100 {
+        fleet.pass(SECOND);
+        fleet.status(2, &alive).unwrap();
+    }
+    assert_eq!(fleet.places(&alive), [1; 3]);
+    assert!(matches!(
+        fleet.status(1, &dead),
+        Err(TokenRefusal::Gone(Some(_)))
+    ));
+    assert_eq!(fleet.line().len(), 1);
+}
+
+#[test]
+fn nobody_expires_while_a_node_cannot_be_heard() {
+    let mut fleet = Fleet::new(2, still());
+    let token = fleet.join(0).token;
+    fleet.pass(SECOND);
+    fleet.trouble(Trouble::Cut, Set::one(1));
+    // 200 seconds of polling at the node that is cut off; the other hears nothing.
+    for _ in 0..200 {
+        fleet.pass(SECOND);
+        fleet.status(1, &token).unwrap();
+    }
+    fleet.heal();
+    fleet.pass(SECOND);
+    assert_eq!(fleet.places(&token), [1, 1]);
+}
+
+#[test]
+fn a_soft_leave_is_undone_at_any_node_and_ended_by_the_one_that_took_it() {
+    let mut fleet = Fleet::new(3, still());
+    let refreshed = fleet.join(0).token;
+    let closed = fleet.join(0).token;
+    fleet.pass(STEP);
+    let last = fleet.join(2).token;
+    fleet.pass(2 * SECOND);
+    for token in [&refreshed, &closed] {
+        fleet.leave_softly(0, token);
+    }
+    fleet.pass(SECOND);
+    fleet.status(1, &refreshed).unwrap();
+    fleet.pass(8 * SECOND);
+    assert_eq!(fleet.places(&last), [2; 3]);
+    assert!(fleet.status(2, &closed).is_err());
+    // Polled elsewhere before that node heard of the goodbye.
+    fleet.trouble(Trouble::Deaf, Set::one(1));
+    fleet.leave_softly(0, &refreshed);
+    fleet.pass(MOMENT);
+    fleet.status(1, &refreshed).unwrap();
+    fleet.pass(8 * SECOND);
+    assert_eq!(fleet.places(&refreshed), [1; 3]);
+}
+
+#[test]
+fn a_soft_leave_whose_node_died_ends_with_the_heartbeat() {
+    let mut fleet = Fleet::new(2, still());
+    let token = fleet.join(1).token;
+    fleet.pass(SECOND);
+    fleet.leave_softly(0, &token);
+    fleet.pass(MOMENT);
+    fleet.crash(0);
+    fleet.pass(20 * SECOND);
+    assert_eq!(fleet.line().len(), 1);
+    fleet.start(0);
+    fleet.pass(100 * SECOND);
+    assert!(fleet.line().is_empty());
+}
+
+#[test]
+fn a_told_place_does_not_rise_when_earlier_joins_are_heard_of() {
+    let mut fleet = Fleet::new(2, still());
+    fleet.pass(SECOND);
+    for _ in 0..10 {
+        fleet.join(0);
+    }
+    fleet.pass(SECOND / 1000);
+    let joined = fleet.join(1);
+    let told = joined.standing.position;
+    assert!(told < 11, "nothing was heard of the ten yet");
+    for _ in 0..20 {
+        fleet.pass(MOMENT);
+        assert_eq!(fleet.place(0, &joined.token), told);
+        assert_eq!(fleet.place(1, &joined.token), told);
+    }
+    assert_eq!(fleet.places(&joined.token), [11, 11]);
+    let replayed = fleet.join_with(1, "key");
+    assert!((12..=13).contains(&replayed.standing.position));
+    fleet.pass(MOMENT);
+    let again = fleet.join_with(1, "key");
+    assert_eq!(replayed.token, again.token);
+}
+
+#[test]
+fn a_told_place_stands_for_as_long_as_others_are_not_heard() {
+    let mut fleet = Fleet::new(2, still());
+    fleet.pass(SECOND);
+    fleet.trouble(Trouble::Deaf, Set::one(1));
+    for _ in 0..10 {
+        fleet.join(0);
+    }
+    fleet.pass(SECOND / 1000);
+    let early = fleet.join(1);
+    fleet.pass(SECOND / 1000);
+    let joined = fleet.join(1);
+    let told = joined.standing.position;
+    fleet.leave(1, &early.token);
+    for _ in 0..10 {
+        fleet.pass(MOMENT);
+        assert_eq!(fleet.place(1, &joined.token), told);
+    }
+    fleet.heal();
+    fleet.pass(2 * SECOND);
+    assert_eq!(fleet.places(&joined.token), [11, 11]);
+}
+
+#[test]
+fn a_clock_that_is_off_is_told_and_drags_nobody() {
+    let mut fleet = Fleet::new(3, still());
+    fleet.crash(2);
+    fleet.world.jump(2, 3_600_000_000);
+    fleet.start(2);
+    let ahead = fleet.join(2).token;
+    fleet.pass(2 * SECOND);
+    let right = fleet.join(0).token;
+    fleet.pass(2 * SECOND);
+    assert!(fleet.clocks_off(0) > 0);
+    assert_eq!(
+        fleet.place(0, &right),
+        1,
+        "it stands where its own clock says"
+    );
+    assert_eq!(fleet.places(&ahead), [2; 3]);
+}
+
+#[test]
+fn a_node_whose_view_is_old_calls_nobody() {
+    let mut fleet = Fleet::new(2, policy());
+    let (home, other) = home_and_other(2);
+    for _ in 0..100 {
+        fleet.join(other);
+    }
+    fleet.pass(SECOND);
+    fleet.trouble(Trouble::Deaf, Set::ALL);
+    fleet.pass(SECOND);
+    let before = fleet.turns();
+    fleet.pass(2 * SECOND);
+    assert_eq!(fleet.turns(), before);
+    fleet.heal();
+    fleet.trouble(Trouble::Deaf, Set::one(home));
+    fleet.pass(8 * SECOND);
+    assert!(fleet.turns() > before, "one with a fresh view does");
+}
