@@ -3,7 +3,6 @@
 mod day;
 mod nodes;
 mod random;
-mod rulings;
 mod shares;
 mod store;
 mod stories;
