@@ -3,6 +3,7 @@
 mod day;
 mod nodes;
 mod random;
+mod rulings;
 mod shares;
 mod store;
 mod stories;

@@ -12,7 +12,7 @@ use tidegate::journal::lane::{Journal, Limits};
 use tidegate::model::gate::{AdvanceRequest, Entry};
 use tidegate::model::pass::PassKeys;
 use tidegate::model::token::TicketKeys;
-use tidegate::model::{EventId, Kind, Micros, NodeId, Policy, Record, TicketId, TicketKey};
+use tidegate::model::{Change, EventId, Kind, Micros, NodeId, Policy, Record, TicketId, TicketKey};
 use tidegate::room::answer::{
     Admission, EnterRefusal, EnterStep, Join, Joined, Standing, TokenRefusal,
 };
@@ -286,6 +286,25 @@ impl Fleet {
             }
             !ready
         });
+    }
+
+    /// An operator's change at a node that reaches the store; answers how many tickets were forgotten.
+    pub fn rule(&mut self, number: u16, event: &EventId, change: &Change) -> u64 {
+        let node = self.node(number);
+        let (room, now) = (Arc::clone(&node.room), node.now(self.now));
+        assert!(!node.cut);
+        let keep = Duration::from_secs(6 * 3600);
+        let at = room.stamp(now);
+        let ruled = self
+            .store
+            .rule(|rulings| rulings.rule(event, change, at, keep));
+        room.take_ruling(now, event, &ruled.ruling)
+    }
+
+    pub fn forget(&mut self, number: u16, event: &EventId) -> u64 {
+        let node = self.node(number);
+        let until = node.room.forgetting(node.now(self.now), event);
+        self.rule(number, event, &Change::Forget { until })
     }
 
     fn is_lost(&mut self) -> bool {
