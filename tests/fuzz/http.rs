@@ -25,6 +25,8 @@ const ADMIN_TOKEN: &str = "the-admin-token-of-tests";
 const CONNECTIONS_MAX: u32 = 512;
 /// A connection that is not over after so many turns never will be.
 const TURNS_MAX: u32 = 1_000_000;
+/// So many pieces at most: what is read so far is looked at again with each.
+const PIECES_MAX: usize = 64;
 
 /// For timeouts, which are made and never reached.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -124,9 +126,14 @@ impl World {
     }
 
     /// Runs a connection to its end, and answers what came out of it. `piece` bytes come at a time
-    /// and the next ones a little later; 0: all at once.
+    /// and the next ones a little later (or more at a time, if they were too many); 0: all at once.
     fn connection(&self, said: Vec<u8>, piece: usize, face: Face) -> Vec<u8> {
         let heard = Heard::default();
+        let piece = if piece == 0 {
+            said.len()
+        } else {
+            piece.max(said.len() / PIECES_MAX)
+        };
         let said = Said {
             bytes: said,
             at: 0,
@@ -190,11 +197,10 @@ impl AsyncRead for Said {
     ) -> Poll<std::io::Result<()>> {
         std::task::ready!(self.poll(cx));
         let left = self.bytes.len() - self.at;
-        let piece = if self.piece == 0 { left } else { self.piece };
-        let to = self.at + piece.min(left).min(buf.remaining());
+        let to = self.at + self.piece.min(left).min(buf.remaining());
         buf.put_slice(&self.bytes[self.at..to]);
         self.at = to;
-        self.is_late = self.piece > 0 && to < self.bytes.len();
+        self.is_late = to < self.bytes.len();
         Poll::Ready(Ok(()))
     }
 }
