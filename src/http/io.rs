@@ -46,16 +46,22 @@ impl Io {
         let n = self.unread.len().min(buf.remaining());
         buf.put_slice(&self.unread[..n]);
         self.unread.advance(n);
+        if self.unread.is_empty() {
+            // What was read gives its memory back.
+            self.unread = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 
     /// Makes bytes the next to be read.
     pub fn put_back(&mut self, bytes: Bytes) {
-        if self.unread.is_empty() {
-            self.unread = bytes;
-        } else if !bytes.is_empty() {
-            self.unread = [bytes, std::mem::take(&mut self.unread)].concat().into();
+        if bytes.is_empty() {
+            return;
         }
+        self.unread = match self.unread.is_empty() {
+            true => bytes,
+            false => [&*bytes, &*self.unread].concat().into(),
+        };
     }
 
     /// Whether something was put back and not read again.
