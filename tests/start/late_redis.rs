@@ -93,7 +93,8 @@ async fn a_node_serves_before_redis_is_there_and_knows_the_line_when_it_came() {
     let told = told.unwrap_or_else(|_| panic!("not merged in:\n{}", second.output()));
     assert_eq!(told["position"], BEFORE + 1);
     for (before, joined) in early.iter().enumerate() {
-        assert_eq!(status(&mut client, joined).await["position"], before + 1);
+        let told = status(&mut client, joined).await;
+        assert_eq!(told["position"], before + 1, "{joined} and then {told}");
     }
     drop(second);
     tokio::task::block_in_place(|| drop(store));
