@@ -172,8 +172,12 @@ impl Room {
     }
 
     /// The open turns of an event that this node gave without the store.
-    pub fn shared_turns(&self, event: &EventId) -> Vec<TicketId> {
-        let turns = |event: Arc<Event>| event.side.lock().shares.turns.keys().copied().collect();
+    pub fn shared_turns(&self, event: &EventId) -> Vec<Turn> {
+        let turns = |event: Arc<Event>| {
+            let side = event.side.lock();
+            let turns = side.shares.turns.iter();
+            turns.map(|(&id, &until)| Turn { id, until }).collect()
+        };
         self.event(event.as_str()).map(turns).unwrap_or_default()
     }
 

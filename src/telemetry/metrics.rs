@@ -67,7 +67,7 @@ metrics! {
     CONNECTIONS = "tidegate_http_connections", Gauge, "connections", [],
         "Open connections, all listeners";
     CONNECTIONS_PARKED = "tidegate_http_connections_parked", Gauge, "connections", [],
-        "Open connections that are quiet and hold no buffers";
+        "Open connections that hold no buffers: between requests, or with nothing but polls";
     CONNECTIONS_REFUSED = "tidegate_http_connections_refused", Counter, "connections", [],
         "Connections turned away because the limit was reached";
     LOCK_WAITS = "tidegate_lock_wait_duration_seconds", Histogram, "seconds", [],

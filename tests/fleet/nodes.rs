@@ -250,7 +250,8 @@ impl Fleet {
 
     /// Writes down which turns a node gave, or took back, without the store.
     fn note_shared(&mut self, node: &mut Node) {
-        let open: BTreeSet<_> = node.room.shared_turns(&sale()).into_iter().collect();
+        let open = node.room.shared_turns(&sale());
+        let open: BTreeSet<_> = open.into_iter().map(|turn| turn.id).collect();
         for id in open.difference(&node.shared) {
             self.store.turns.push((self.now, sale(), *id, true));
         }

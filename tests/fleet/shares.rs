@@ -58,6 +58,7 @@ fn ready_at(fleet: &Fleet, node: u16, tokens: &[String]) -> String {
         .room
         .shared_turns(&sale())
         .into_iter()
+        .map(|turn| turn.id)
         .collect();
     assert!(!ours.is_empty(), "node {node} gave turns");
     let token = tokens.iter().find(|token| {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
-
 use tidegate::model::{Change, Micros, Policy, TicketId, TicketKey};
 use tidegate::room::answer::{Join, Joined, Standing, TokenRefusal};
 
+use super::clockwork::Clockwork;
 use super::history::Answer;
 use super::ledger::Deed;
 use super::net::{Active, Set, Trouble};
@@ -16,7 +15,7 @@ use super::visitor::ask_to_enter;
 use super::world::{Live, Setting, World, sale};
 
 pub struct Fleet {
-    runtime: Runtime,
+    clockwork: Clockwork,
     pub world: Arc<World>,
 }
 
@@ -35,14 +34,10 @@ impl Fleet {
     }
 
     pub fn with(setting: Setting) -> Self {
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without input and output");
         let nodes = setting.nodes;
-        let world = runtime.block_on(async { World::new(setting) });
-        let mut fleet = Self { runtime, world };
+        let clockwork = Clockwork::new(setting, false);
+        let world = Arc::clone(&clockwork.world);
+        let mut fleet = Self { clockwork, world };
         for node in 0..nodes {
             fleet.start(node);
         }
@@ -52,13 +47,13 @@ impl Fleet {
 
     /// Lets time pass.
     pub fn pass(&mut self, time: Duration) {
-        self.runtime
-            .block_on(async { tokio::time::sleep(time).await });
+        self.clockwork
+            .run(async move { tokio::time::sleep(time).await });
     }
 
     /// Does something at this moment.
     fn now<T>(&self, act: impl FnOnce(&Arc<World>) -> T) -> T {
-        let _inside = self.runtime.enter();
+        let _inside = self.clockwork.enter();
         act(&self.world)
     }
 
@@ -190,7 +185,9 @@ impl Fleet {
     /// Tries to enter; answers the pass, if there was one.
     pub fn enter(&mut self, node: u16, token: &str) -> Result<String, Answer> {
         let live = self.world.node(node).expect("it is up");
-        match self.runtime.block_on(ask_to_enter(&live, token)) {
+        let (world, token) = (Arc::clone(&self.world), token.to_owned());
+        let asked = async move { ask_to_enter(&world, &live, &token).await.0 };
+        match self.clockwork.run(asked) {
             Answer::Pass { pass, .. } => Ok(pass),
             other => Err(other),
         }

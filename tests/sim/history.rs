@@ -50,6 +50,8 @@ pub struct Seen {
     pub node: Option<u16>,
     pub call: Call,
     pub answer: Answer,
+    /// It lay at the node for a while before it was taken.
+    pub held_up: bool,
 }
 
 impl Seen {

@@ -26,6 +26,10 @@ pub struct Line {
     pub event: EventId,
     pub id: TicketId,
     pub deed: Deed,
+    /// Which node did it without the store, if one did.
+    pub by: Option<u16>,
+    /// What the store's clock said.
+    pub clock: Micros,
     /// Some node heard of it.
     heard: bool,
     /// The store forgot it.
@@ -37,6 +41,8 @@ pub struct Ledger {
     lines: Vec<Line>,
     /// Nodes tell a gate what it forgot: nothing new is done.
     pub told_again: bool,
+    /// What the store's clock says.
+    pub clock: Micros,
     /// Lines of a ticket, for hearing.
     of: BTreeMap<TicketId, Vec<usize>>,
 }
@@ -52,7 +58,23 @@ impl Ledger {
             event: event.clone(),
             id,
             deed,
+            by: None,
+            clock: self.clock,
             heard,
+            lost: false,
+        });
+    }
+
+    /// A node did something without the store: no store can forget that.
+    pub fn book_shared(&mut self, at: Micros, event: &EventId, id: TicketId, deed: Deed, by: u16) {
+        self.lines.push(Line {
+            at,
+            event: event.clone(),
+            id,
+            deed,
+            by: Some(by),
+            clock: self.clock,
+            heard: true,
             lost: false,
         });
     }
@@ -77,7 +99,7 @@ impl Ledger {
     /// The store fell back to what was at `moment`.
     pub fn lose(&mut self, event: &EventId, moment: Micros) {
         for line in &mut self.lines {
-            line.lost |= line.event == *event && line.at > moment;
+            line.lost |= line.event == *event && line.at > moment && line.by.is_none();
         }
     }
 

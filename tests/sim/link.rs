@@ -110,7 +110,7 @@ impl Link {
                 (Some(there), back) => {
                     let (tell, mut told) = oneshot::channel();
                     // On its way it is in nobody's hand: its caller may give up or die meanwhile.
-                    tokio::spawn(async move {
+                    world.main().spawn(async move {
                         sleep(millis(there)).await;
                         let _ = tell.send(applied());
                     });

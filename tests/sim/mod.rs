@@ -2,6 +2,7 @@
 //! simulated store, visitors, an operator, and everything that may go wrong between them.
 
 mod check;
+mod clockwork;
 mod fleet;
 mod history;
 mod ledger;

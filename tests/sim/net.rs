@@ -47,9 +47,12 @@ pub enum Trouble {
     Deaf,
     /// What operators rule cannot be read, and all else goes on.
     Blind,
+    /// What visitors ask a node is taken many seconds after they gave up.
+    Belated,
 }
 
 impl Trouble {
+    /// Those of which swarms are made.
     pub const EACH: [Self; 11] = [
         Self::Unanswered,
         Self::Unheard,
@@ -129,6 +132,22 @@ impl Net {
         blind
     }
 
+    /// By how much a visitor's request to a node is belated, if it is, in milliseconds.
+    pub fn belated(&mut self, now: u64, node: u16) -> Option<u64> {
+        for at in 0..self.active.len() {
+            let active = self.active[at];
+            let near = active.trouble == Trouble::Belated && active.until > now;
+            if near
+                && active.nodes.has(node)
+                && self.random.random_range(0..1000) < active.per_mille
+            {
+                *self.struck.entry(Trouble::Belated).or_default() += 1;
+                return Some(self.random.random_range(3_000..20_000));
+            }
+        }
+        None
+    }
+
     /// Whether a node hears nothing of a partition.
     pub fn is_cut(&self, now: u64, node: u16, partition: u16) -> bool {
         self.active.iter().any(|active| {
@@ -168,7 +187,7 @@ impl Net {
             } = self.active[at];
             let concerned = match trouble {
                 Trouble::Shuffled | Trouble::Deaf => reads,
-                Trouble::Blind => false,
+                Trouble::Blind | Trouble::Belated => false,
                 Trouble::Unanswered | Trouble::Unheard | Trouble::Late | Trouble::Twice => !reads,
                 _ => true,
             };
@@ -193,7 +212,7 @@ impl Net {
                 }
                 Trouble::Twice => fate.twice = true,
                 Trouble::Shuffled => fate.shuffled = true,
-                Trouble::Blind => {}
+                Trouble::Blind | Trouble::Belated => {}
             }
         }
         fate

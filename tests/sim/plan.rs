@@ -13,8 +13,10 @@ use super::visitor::{Habit, Visit};
 use super::world::Setting;
 use crate::room::house::policy;
 
-/// New visitors and faults come for so long, in milliseconds.
-pub const ACTIVE: u64 = 12_000;
+mod sharing;
+
+/// New visitors and faults come for so long where nothing is shared, in milliseconds.
+const ACTIVE: u64 = 12_000;
 
 /// One operation.
 #[derive(Debug, Clone)]
@@ -67,6 +69,15 @@ pub enum What {
         node: u16,
         by: i64,
     },
+    /// A node takes no step for a while, and then all that it has missed at once.
+    Freeze {
+        node: u16,
+        lasts: u64,
+    },
+    /// The clock of the store jumps by so many microseconds.
+    StoreJump {
+        by: i64,
+    },
     /// An operator changes the policy.
     Patch(PolicyPatch),
 }
@@ -88,6 +99,7 @@ impl What {
                 Trouble::Shuffled => "feeds out of order",
                 Trouble::Deaf => "feeds not readable",
                 Trouble::Blind => "rulings not readable",
+                Trouble::Belated => "request taken long after",
             },
             Self::Lose { .. } => "failover, tail lost",
             Self::Wipe { .. } => "store wiped",
@@ -95,6 +107,8 @@ impl What {
             Self::Crash { .. } => "node crashed",
             Self::Drain { .. } => "node drained",
             Self::Jump { .. } => "clock jumped",
+            Self::Freeze { .. } => "node frozen",
+            Self::StoreJump { .. } => "clock of the store jumped",
         })
     }
 }
@@ -105,6 +119,8 @@ pub struct Plan {
     pub seed: u64,
     pub setting: Setting,
     pub ops: Vec<Op>,
+    /// New visitors and faults come for so long, in milliseconds.
+    pub active: u64,
     /// Everybody is held for a while once all is healed, so that views can be compared.
     pub pauses: bool,
 }
@@ -114,8 +130,10 @@ struct Swarm {
     faults: Vec<(usize, u32)>,
 }
 
-/// Faults other than troubles.
-const OTHERS: usize = 7;
+/// Kinds of faults that swarms are made of: troubles, and others.
+const KINDS: usize = Trouble::EACH.len() + 7;
+/// Kinds that come on top of a swarm: belated requests, frozen nodes, the clock of the store.
+const MORE: usize = 3;
 
 impl Swarm {
     fn draw(random: &mut StdRng) -> Self {
@@ -124,9 +142,8 @@ impl Swarm {
             return Self { faults: Vec::new() };
         }
         let share = [0.1, 0.25, 0.5][random.random_range(0..3)];
-        let kinds = Trouble::EACH.len() + OTHERS;
         let mut faults = Vec::new();
-        for kind in 0..kinds {
+        for kind in 0..KINDS {
             if random.random_bool(share) {
                 faults.push((kind, random.random_range(1..5)));
             }
@@ -138,6 +155,11 @@ impl Swarm {
 impl Plan {
     /// The run of a seed.
     pub fn of(seed: u64) -> Self {
+        // What came to plans later is drawn apart, so that the plans of other seeds stay as they are.
+        let mut more = StdRng::seed_from_u64(seed ^ 0x7368_6172);
+        if more.random_bool(0.33) {
+            return Self::sharing(seed, &mut more);
+        }
         let mut random = StdRng::seed_from_u64(seed ^ 0x7469_6465);
         let nodes = [1, 2, 2, 3, 3, 3, 4, 5, 7][random.random_range(0..9)];
         let partitions = [1, 2, 2, 4][random.random_range(0..4)];
@@ -158,20 +180,29 @@ impl Plan {
             seed,
             policy,
         };
-        let mut ops = visits(&mut random, &setting);
+        let mut ops = visits(&mut random, &setting, ACTIVE, 110);
         for (kind, count) in &swarm.faults {
             for _ in 0..*count {
                 let at = random.random_range(500..ACTIVE);
-                let what = fault(&mut random, *kind, &setting, at);
+                let what = fault(&mut random, *kind, &setting, ACTIVE - at);
                 ops.push(Op { at, what });
             }
         }
-        patches(&mut random, &setting, &mut ops);
+        patches(&mut random, &setting, &mut ops, ACTIVE);
+        if !swarm.faults.is_empty() && more.random_bool(0.3) {
+            for _ in 0..more.random_range(1..4) {
+                let kind = KINDS + more.random_range(0..MORE);
+                let at = more.random_range(500..ACTIVE);
+                let what = fault(&mut more, kind, &setting, ACTIVE - at);
+                ops.push(Op { at, what });
+            }
+        }
         ops.sort_by_key(|op| op.at);
         Self {
             seed,
             setting,
             ops,
+            active: ACTIVE,
             pauses: random.random_bool(0.5),
         }
     }
@@ -179,6 +210,17 @@ impl Plan {
     /// Whether nothing goes wrong.
     pub fn is_calm(&self) -> bool {
         !self.ops.iter().any(|op| op.what.fault().is_some())
+    }
+
+    /// Whether a node is to stand still at times.
+    pub fn freezes(&self) -> bool {
+        let mut ops = self.ops.iter();
+        ops.any(|op| matches!(op.what, What::Freeze { .. }))
+    }
+
+    /// Whether nodes go on by themselves when they are cut off.
+    pub fn shares(&self) -> bool {
+        self.setting.policy.outage == Outage::Share
     }
 }
 
@@ -201,19 +243,20 @@ fn some_policy(random: &mut StdRng) -> Policy {
 }
 
 /// Who comes, when, and what they are like.
-fn visits(random: &mut StdRng, setting: &Setting) -> Vec<Op> {
+fn visits(random: &mut StdRng, setting: &Setting, active: u64, most: usize) -> Vec<Op> {
     let rate = setting.policy.rate;
     let load = [0.3, 0.8, 1.5, 3.0][random.random_range(0..4)];
-    let count = (rate * load * ACTIVE as f64 / 1000.0).clamp(3.0, 110.0) as usize;
+    let count = (rate * load * active as f64 / 1000.0) as usize;
+    let count = count.clamp(3, most);
     let burst = random
         .random_bool(0.5)
-        .then(|| random.random_range(300..ACTIVE));
+        .then(|| random.random_range(300..active));
     let odd = [0.0, 0.2, 0.6][random.random_range(0..3)];
     let mut ops = Vec::new();
     for who in 0..count {
         let at = match burst {
             Some(at) if random.random_bool(0.5) => at + random.random_range(0..200),
-            _ => random.random_range(300..ACTIVE),
+            _ => random.random_range(300..active),
         };
         let mut key = who;
         // Some come with a key that somebody has used before them.
@@ -258,9 +301,9 @@ fn some_partitions(random: &mut StdRng, partitions: u16) -> Set {
     }
 }
 
-fn fault(random: &mut StdRng, kind: usize, setting: &Setting, at: u64) -> What {
+/// A fault of a kind, over within `left` milliseconds.
+fn fault(random: &mut StdRng, kind: usize, setting: &Setting, left: u64) -> What {
     let (nodes, partitions) = (setting.nodes, setting.partitions);
-    let left = ACTIVE - at;
     let node = random.random_range(0..nodes);
     if let Some(trouble) = Trouble::EACH.get(kind) {
         let whole = matches!(
@@ -308,21 +351,38 @@ fn fault(random: &mut StdRng, kind: usize, setting: &Setting, at: u64) -> What {
                 _ => random.random_range(-400_000..400_000),
             },
         },
-        _ => What::Crash {
+        6 => What::Crash {
             node,
             back: 20_000,
             empty: false,
+        },
+        7 => What::Trouble {
+            trouble: Trouble::Belated,
+            nodes: some_nodes(random, nodes),
+            partitions: Set::ALL,
+            per_mille: [50, 200, 1000][random.random_range(0..3)],
+            lasts: random.random_range(50..7_000).min(left),
+        },
+        8 => What::Freeze {
+            node,
+            lasts: [700, 4_000, 15_000][random.random_range(0..3)].min(left),
+        },
+        _ => What::StoreJump {
+            by: match random.random_range(0..3) {
+                0 => random.random_range(-5_000_000..20_000_000),
+                _ => random.random_range(-400_000..400_000),
+            },
         },
     }
 }
 
 /// What an operator does meanwhile.
-fn patches(random: &mut StdRng, setting: &Setting, ops: &mut Vec<Op>) {
+fn patches(random: &mut StdRng, setting: &Setting, ops: &mut Vec<Op>, active: u64) {
     if !random.random_bool(0.25) {
         return;
     }
     for _ in 0..random.random_range(1..4) {
-        let at = random.random_range(1_000..ACTIVE);
+        let at = random.random_range(1_000..active);
         let mut patch = PolicyPatch::default();
         match random.random_range(0..4) {
             0 => patch.paused = Some(random.random_bool(0.5)),

@@ -12,10 +12,11 @@ use tidegate::model::{Gone, Kind, Micros, PolicyPatch, TicketId, TicketKey};
 
 use tidegate::room::effects::StoreHealth;
 
+use super::clockwork::Clockwork;
 use super::history::Seen;
 use super::ledger::Line;
 use super::net::{Active, Set, Trouble};
-use super::plan::{ACTIVE, Plan, What};
+use super::plan::{Plan, What};
 use super::visitor::Visitor;
 use super::world::{Live, World, sale};
 
@@ -114,16 +115,15 @@ pub fn run_told(plan: &Plan) -> Run {
 
 fn run_and(plan: &Plan, told: bool) -> Run {
     drop(panics());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime without input and output");
-    runtime.block_on(play(plan, told))
+    let clockwork = Clockwork::new(plan.setting.clone(), plan.freezes());
+    let world = Arc::clone(&clockwork.world);
+    let plan = plan.clone();
+    let mut run = clockwork.run(async move { play(&plan, world, told).await });
+    run.panics = panics();
+    run
 }
 
-async fn play(plan: &Plan, told: bool) -> Run {
-    let world = World::new(plan.setting.clone());
+async fn play(plan: &Plan, world: Arc<World>, told: bool) -> Run {
     let begun = tokio::time::Instant::now();
     for node in 0..plan.setting.nodes {
         world.start(node, false);
@@ -139,11 +139,20 @@ async fn play(plan: &Plan, told: bool) -> Run {
             }
         }
     });
+    let noting = plan.shares().then(|| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            loop {
+                world.note_all_shared();
+                sleep(Duration::from_millis(20)).await;
+            }
+        })
+    });
     for op in &plan.ops {
         sleep_until(begun + Duration::from_millis(op.at)).await;
         act(&world, &op.what, &mut visitors, &mut doing);
     }
-    sleep_until(begun + Duration::from_millis(ACTIVE)).await;
+    sleep_until(begun + Duration::from_millis(plan.active)).await;
     heal(&world, &mut doing).await;
     let held = if plan.pauses {
         world.patch(&PolicyPatch {
@@ -173,14 +182,19 @@ async fn play(plan: &Plan, told: bool) -> Run {
     let through = timeout(drains, all).await.is_ok().then(|| world.now());
     visitors.abort_all();
     let silent = !world.server().line(&sale()).is_empty();
+    // Who was called is not forgotten before the turn and its grace are over.
+    let called = policy.ready_ttl + policy.late_grace + 3 * policy.heartbeat_ttl;
     sleep(if silent {
-        FORGETS
+        FORGETS.max(called)
     } else {
         Duration::from_secs(1)
     })
     .await;
     let end = at_rest(&world).await;
     fathoming.abort();
+    if let Some(noting) = noting {
+        noting.abort();
+    }
     let mut run = collect(plan, &world, held, end, healed, through);
     if told {
         run.written = written(&run, &world);
@@ -267,6 +281,8 @@ fn act(world: &Arc<World>, what: &What, visitors: &mut JoinSet<()>, doing: &mut 
             });
         }
         What::Jump { node, by } => world.jump(*node, *by),
+        What::Freeze { node, lasts } => world.freeze(*node, *lasts),
+        What::StoreJump { by } => world.jump_store(*by),
         What::Patch(patch) => world.patch(patch),
     }
 }
@@ -357,10 +373,13 @@ fn collect(
     let up = world.up();
     let (deepest, longest) = *world.deepest.lock();
     let server = world.server();
+    let mut ledger: Vec<_> = server.ledger.lines(&sale()).cloned().collect();
+    // What nodes did by themselves was written down a little later.
+    ledger.sort_by_key(|line| line.at);
     Run {
         plan: plan.clone(),
         history: std::mem::take(&mut *world.history.lock()),
-        ledger: server.ledger.lines(&sale()).cloned().collect(),
+        ledger,
         forgotten: server.ledger.entries_lost(),
         known: server.known(),
         held,
@@ -378,7 +397,7 @@ fn collect(
             .iter()
             .map(|live| (live.number, live.effects.health() != StoreHealth::Up))
             .collect(),
-        panics: panics(),
+        panics: Vec::new(),
         struck: world.net.lock().struck.clone(),
         written: BTreeMap::new(),
     }

@@ -34,7 +34,9 @@ pub struct Server {
     pub deployment: u64,
     /// What gates did, as the world saw it.
     pub ledger: Ledger,
+    /// The world's time, and what the clock here says.
     pub now: Micros,
+    pub clock: Micros,
 }
 
 struct Partition {
@@ -120,6 +122,7 @@ impl Server {
             deployment: 0,
             ledger: Ledger::default(),
             now,
+            clock: now,
         }
     }
 
@@ -213,14 +216,14 @@ impl Server {
     pub fn gates(&mut self) -> Vec<GateView> {
         let gates = self.gates.iter();
         gates
-            .map(|(event, (gate, _))| gate.view(self.now, event.clone()))
+            .map(|(event, (gate, _))| gate.view(self.clock, event.clone()))
             .collect()
     }
 
     pub fn advance(&mut self, request: &AdvanceRequest) -> Advanced {
         let (gate, _) = self.gates.entry(request.event.clone()).or_default();
         let mut changes = Vec::new();
-        let answer = gate.advance(self.now, request, &mut changes);
+        let answer = gate.advance(self.clock, request, &mut changes);
         // What was claimed was given by the node before, which knows of it.
         let claimed: Vec<_> = request.claims.iter().map(|turn| turn.id).collect();
         self.write(&request.event, request.node, changes, &claimed);
@@ -230,7 +233,7 @@ impl Server {
     pub fn settle(&mut self, request: &SettleRequest) {
         let (gate, _) = self.gates.entry(request.event.clone()).or_default();
         let mut changes = Vec::new();
-        gate.settle(self.now, request, &mut changes);
+        gate.settle(self.clock, request, &mut changes);
         self.ledger.told_again = true;
         self.write(&request.event, request.node, changes, &[]);
         self.ledger.told_again = false;
@@ -239,7 +242,7 @@ impl Server {
     pub fn enter(&mut self, request: &EnterRequest) -> Entry {
         let (gate, _) = self.gates.entry(request.event.clone()).or_default();
         let mut changes = Vec::new();
-        let entry = gate.enter(self.now, request, &mut changes);
+        let entry = gate.enter(self.clock, request, &mut changes);
         let claimed: Vec<_> = request.claim.iter().map(|turn| turn.id).collect();
         // Whoever is known to be inside is written down once more, and not let in.
         self.ledger.told_again = entry == Entry::Over;
@@ -260,12 +263,13 @@ impl Server {
 
     /// Books what a gate did, and writes to the feed what others should hear of.
     fn write(&mut self, event: &EventId, node: NodeId, changes: Vec<Change>, claimed: &[TicketId]) {
-        let at = self.now;
+        let (at, clock) = (self.now, self.clock);
+        self.ledger.clock = clock;
         let home = self.home(event);
         let Some((gate, steps)) = self.gates.get_mut(event) else {
             return;
         };
-        let seq = gate.view(at, event.clone()).version;
+        let seq = gate.view(clock, event.clone()).version;
         let mut records = Vec::new();
         let entered = |id: &TicketId| {
             let same = |change: &&Change| matches!(change, Change::Entered(e, Some(_)) if e == id);
@@ -286,7 +290,7 @@ impl Server {
                 Change::Called(id, None) if !entered(id) => {
                     self.ledger.book(at, event, *id, Deed::Ended, true);
                 }
-                Change::Missed(id, Some(_)) => records.push(record(Kind::Missed, id, &at)),
+                Change::Missed(id, Some(_)) => records.push(record(Kind::Missed, id, &clock)),
                 Change::Entered(id, Some(when)) => {
                     self.ledger.book(at, event, *id, Deed::Entered, false);
                     records.push(record(Kind::Entered, id, when));
@@ -312,7 +316,7 @@ impl Server {
                 node,
                 epoch: GATE_EPOCH,
                 seq,
-                clock: at,
+                clock,
                 events: vec![(event.clone(), records)],
             };
             self.partitions[usize::from(home)].write(at, Arc::new(batch));

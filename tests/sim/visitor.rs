@@ -8,8 +8,9 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use tidegate::model::gate::EnterRequest;
 use tidegate::model::token::{self, TicketKeys};
-use tidegate::model::{Micros, TicketKey};
+use tidegate::model::{Micros, Outage, TicketId, TicketKey};
 use tidegate::room::answer::{
     EnterRefusal, EnterStep, Join, JoinRefusal, Joined, Phase, Standing, TokenRefusal,
 };
@@ -130,21 +131,27 @@ impl Visitor {
     }
 
     fn note(&self, sent: Micros, node: Option<&Live>, call: Call, answer: Answer) {
-        self.world.history.lock().push(Seen {
-            sent,
-            got: self.world.now(),
-            who: self.visit.who,
-            node: node.map(|node| node.number),
-            call,
-            answer,
-        });
+        self.note_held_up(sent, node, call, answer, false);
+    }
+
+    fn note_held_up(
+        &self,
+        sent: Micros,
+        node: Option<&Live>,
+        call: Call,
+        answer: Answer,
+        held_up: bool,
+    ) {
+        let node = node.map(|node| node.number);
+        let who = self.visit.who;
+        note(&self.world, sent, who, node, call, answer, held_up);
     }
 
     async fn join(&mut self) {
         loop {
             self.world.rested().await;
             let both = self.visit.twice.then(|| self.some_node()).flatten();
-            if let Some(first) = both {
+            if let Some(first) = both.filter(|first| !self.world.is_frozen(first.number)) {
                 // The answer of this one is lost.
                 let _ = first.room.join(first.now(), &self.ask());
             }
@@ -154,18 +161,21 @@ impl Visitor {
                 sleep(RETRY).await;
                 continue;
             };
-            let joined = node.room.join(node.now(), &self.ask());
+            let ask = self.ask();
+            let take = move |node: &Live| node.room.join(node.now(), &ask);
+            let (joined, held_up) = request(&self.world, &node, take).await;
             let answer = match &joined {
-                Ok(joined) if self.is_durable(&node, joined).await => self.taken(joined),
-                Ok(_) => Answer::Silence,
-                Err(JoinRefusal::Full { .. }) => Answer::Full,
-                Err(other) => unreachable!("no visitor asks for that: {other}"),
+                Some(Ok(joined)) if self.is_durable(&node, joined).await => self.taken(joined),
+                Some(Ok(_)) | None => Answer::Silence,
+                Some(Err(JoinRefusal::Full { .. })) => Answer::Full,
+                Some(Err(other)) => unreachable!("no visitor asks for that: {other}"),
             };
             let ready = matches!(answer, Answer::Joined { place: 0, .. });
             let taken = matches!(answer, Answer::Joined { .. });
-            self.note(sent, Some(&node), Call::Join, answer);
+            self.note_held_up(sent, Some(&node), Call::Join, answer, held_up);
             if taken {
-                self.token = joined.ok().map(|joined| joined.token);
+                let joined = joined.and_then(Result::ok);
+                self.token = joined.map(|joined| joined.token);
                 self.joined = self.world.millis();
                 let token = self.token.clone().unwrap_or_default();
                 self.world.hold(self.visit.who, token);
@@ -219,21 +229,21 @@ impl Visitor {
         let age = self.world.millis() - self.joined;
         match self.visit.habit {
             Habit::Leaves(after) if age >= after => {
-                self.leave(&token);
+                self.leave(&token).await;
                 return false;
             }
             Habit::Closes { after, goodbye } if age >= after => {
                 if goodbye {
-                    self.goodbye(&token);
+                    self.goodbye(&token).await;
                 }
                 return false;
             }
             Habit::Refreshes { gap } if self.random.random_bool(0.2) => {
-                self.goodbye(&token);
+                self.goodbye(&token).await;
                 sleep(Duration::from_millis(gap)).await;
             }
             Habit::Rejoins { after, gap } if age >= after && !self.left_once => {
-                if !self.leave(&token) {
+                if !self.leave(&token).await {
                     return true;
                 }
                 self.left_once = true;
@@ -248,13 +258,15 @@ impl Visitor {
             self.note(sent, None, Call::Status, Answer::Silence);
             return true;
         };
-        let now = node.now();
-        let standing = node
-            .room
-            .look(now, &token)
-            .map(|found| node.room.standing(now, &found));
-        let answer = seen(&standing);
-        self.note(sent, Some(&node), Call::Status, answer.clone());
+        let shown = token.clone();
+        let take = move |node: &Live| {
+            let now = node.now();
+            let found = node.room.look(now, &shown);
+            found.map(|found| node.room.standing(now, &found))
+        };
+        let (standing, held_up) = request(&self.world, &node, take).await;
+        let answer = standing.map_or(Answer::Silence, |standing| seen(&standing));
+        self.note_held_up(sent, Some(&node), Call::Status, answer.clone(), held_up);
         match answer {
             Answer::Inside | Answer::Gone(_) | Answer::Unknown => false,
             Answer::Place { place, .. } => {
@@ -270,7 +282,7 @@ impl Visitor {
                     _ if !ready => return true,
                     _ => {}
                 }
-                !self.enter(&token).await
+                !self.enter(&token, &node).await
             }
             _ => true,
         }
@@ -278,31 +290,35 @@ impl Visitor {
 
     /// Frees its place inside.
     async fn go_out(&mut self) {
-        let ticket = self.token.clone().map(|token| {
-            let mut buffer = token::buffer();
-            let claims = self.keys.verify(&token, &mut buffer);
-            claims.expect("a token that was signed here").id
-        });
+        let ticket = self.token.as_deref().map(id_of);
         let (Some(after), Some(ticket), Some(node)) = (self.visit.done, ticket, self.some_node())
         else {
             return;
         };
         sleep(Duration::from_millis(after)).await;
-        let _ = node.effects.complete(sale(), ticket).await;
+        if !self.world.is_frozen(node.number) {
+            let _ = node.effects.complete(sale(), ticket).await;
+        }
     }
 
     /// Tries to enter, once or, after a lost answer, again. Answers whether it is inside.
-    async fn enter(&mut self, token: &str) -> bool {
+    async fn enter(&mut self, token: &str, told: &Arc<Live>) -> bool {
         let mut again = self.random.random_bool(0.3);
+        let shares = self.world.setting.policy.outage == Outage::Share;
+        // Connections last: often the same node is asked.
+        let mut stays = shares && self.random.random_bool(0.7);
         loop {
-            let (sent, node) = (self.world.now(), self.some_node());
+            let (sent, mut node) = (self.world.now(), self.some_node());
+            if std::mem::take(&mut stays) && !told.is_dead() && !told.is_stopping() {
+                node = Some(Arc::clone(told));
+            }
             let Some(node) = node else {
                 return false;
             };
-            let answer = ask_to_enter(&node, token).await;
+            let (answer, held_up) = ask_to_enter(&self.world, &node, token).await;
             let inside = matches!(answer, Answer::Pass { .. });
             let gone = matches!(answer, Answer::Gone(_));
-            self.note(sent, Some(&node), Call::Enter, answer);
+            self.note_held_up(sent, Some(&node), Call::Enter, answer, held_up);
             if inside && !again {
                 self.go_out().await;
             }
@@ -315,24 +331,91 @@ impl Visitor {
         }
     }
 
-    fn leave(&mut self, token: &str) -> bool {
+    async fn leave(&mut self, token: &str) -> bool {
         let (sent, node) = (self.world.now(), self.some_node());
-        if let Some(node) = &node {
-            node.room.leave(node.now(), token);
-        }
-        let answer = node.as_ref().map_or(Answer::Silence, |_| Answer::Bye);
-        self.note(sent, node.as_deref(), Call::Leave, answer);
-        node.is_some()
+        let Some(node) = node else {
+            self.note(sent, None, Call::Leave, Answer::Silence);
+            return false;
+        };
+        let shown = token.to_owned();
+        let take = move |node: &Live| node.room.leave(node.now(), &shown);
+        let (_, held_up) = request(&self.world, &node, take).await;
+        self.note_held_up(sent, Some(&node), Call::Leave, Answer::Bye, held_up);
+        true
     }
 
-    fn goodbye(&mut self, token: &str) {
+    /// Nobody waits for an answer to this: it is noted when it is taken.
+    async fn goodbye(&mut self, token: &str) {
         let (sent, node) = (self.world.now(), self.some_node());
-        if let Some(node) = &node {
-            node.room.leave_softly(node.now(), token);
+        let Some(node) = node else {
+            return self.note(sent, None, Call::Beacon, Answer::Silence);
+        };
+        let (shown, who, world) = (token.to_owned(), self.visit.who, Arc::clone(&self.world));
+        let take = move |node: &Live| {
+            node.room.leave_softly(node.now(), &shown);
+            let (at, number) = (world.now(), Some(node.number));
+            note(&world, at, who, number, Call::Beacon, Answer::Bye, false);
+        };
+        if let Some(after) = self.world.held_up(node.number) {
+            drop(take_later(&self.world, &node, after, take));
+        } else {
+            take(&node);
         }
-        let answer = node.as_ref().map_or(Answer::Silence, |_| Answer::Bye);
-        self.note(sent, node.as_deref(), Call::Beacon, answer);
     }
+}
+
+fn note(
+    world: &World,
+    sent: Micros,
+    who: usize,
+    node: Option<u16>,
+    call: Call,
+    answer: Answer,
+    held_up: bool,
+) {
+    world.history.lock().push(Seen {
+        sent,
+        got: world.now(),
+        who,
+        node,
+        call,
+        answer,
+        held_up,
+    });
+}
+
+/// What a node answers to what it is asked, if it does in time, and whether that lay there first.
+async fn request<T: Send + 'static>(
+    world: &World,
+    node: &Arc<Live>,
+    take: impl FnOnce(&Live) -> T + Send + 'static,
+) -> (Option<T>, bool) {
+    let Some(after) = world.held_up(node.number) else {
+        return (Some(take(node)), false);
+    };
+    let told = take_later(world, node, after, take);
+    let answer = timeout(PATIENCE, told).await.ok().and_then(Result::ok);
+    (answer.filter(|_| !node.is_dead()), true)
+}
+
+/// Has a node take a request after a while, whether or not its client is still there.
+fn take_later<T: Send + 'static>(
+    world: &World,
+    node: &Arc<Live>,
+    after: Duration,
+    take: impl FnOnce(&Live) -> T + Send + 'static,
+) -> oneshot::Receiver<T> {
+    let (tell, told) = oneshot::channel();
+    let at = Arc::clone(node);
+    world.handle(node.number).spawn(async move {
+        if !after.is_zero() {
+            sleep(after).await;
+        }
+        if !at.is_dead() {
+            let _ = tell.send(take(&at));
+        }
+    });
+    told
 }
 
 fn seen(standing: &Result<Standing, TokenRefusal>) -> Answer {
@@ -347,21 +430,31 @@ fn seen(standing: &Result<Standing, TokenRefusal>) -> Answer {
     }
 }
 
-/// The whole call: it goes on at the node though its client gives up.
-pub async fn ask_to_enter(node: &Arc<Live>, token: &str) -> Answer {
-    let request = match node.room.enter(node.now(), token) {
-        Ok(EnterStep::Ask(request)) => request,
-        Ok(EnterStep::Granted(admission)) => {
-            return Answer::Pass {
-                pass: admission.pass,
-                ttl_sec: admission.ttl_sec,
-            };
-        }
-        Err(refused) => return refusal(refused),
+/// The whole call: it goes on at the node though its client gives up. With it, whether it lay there
+/// before it was taken.
+pub async fn ask_to_enter(world: &Arc<World>, node: &Arc<Live>, token: &str) -> (Answer, bool) {
+    let held_up = world.held_up(node.number);
+    let step = match held_up {
+        None => match first_step(world, node, token) {
+            Ok(request) => Some(request),
+            Err(answer) => return (answer, false),
+        },
+        Some(_) => None,
     };
     let (tell, told) = oneshot::channel();
-    let at = Arc::clone(node);
-    tokio::spawn(async move {
+    let (at, world, token) = (Arc::clone(node), Arc::clone(world), token.to_owned());
+    let handle = world.handle(node.number).clone();
+    handle.spawn(async move {
+        if let Some(after) = held_up.filter(|after| !after.is_zero()) {
+            sleep(after).await;
+        }
+        if at.is_dead() {
+            return;
+        }
+        let request = match step.map_or_else(|| first_step(&world, &at, &token), Ok) {
+            Ok(request) => request,
+            Err(answer) => return drop(tell.send(answer)),
+        };
         let entry = at.effects.enter((*request).clone()).await;
         if at.is_dead() {
             return;
@@ -378,10 +471,36 @@ pub async fn ask_to_enter(node: &Arc<Live>, token: &str) -> Answer {
             Err(refused) => refusal(refused),
         });
     });
-    match timeout(PATIENCE, told).await {
+    let answer = match timeout(PATIENCE, told).await {
         Ok(Ok(answer)) if !node.is_dead() => answer,
         _ => Answer::Silence,
+    };
+    (answer, held_up.is_some())
+}
+
+/// What the store is to be asked, or the answer if it need not be.
+fn first_step(world: &World, node: &Live, token: &str) -> Result<Box<EnterRequest>, Answer> {
+    // Turns that are given without the store are used up by this.
+    world.note_shared(node);
+    match node.room.enter(node.now(), token) {
+        Ok(EnterStep::Ask(request)) => Ok(request),
+        Ok(EnterStep::Granted(admission)) => {
+            world.note_shared_entry(node, id_of(token));
+            Err(Answer::Pass {
+                pass: admission.pass,
+                ttl_sec: admission.ttl_sec,
+            })
+        }
+        Err(refused) => Err(refusal(refused)),
     }
+}
+
+/// The ticket that a token names.
+pub fn id_of(token: &str) -> TicketId {
+    let keys = TicketKeys::new("k1", &[("k1".to_owned(), [7; 32])]).expect("one key");
+    let mut buffer = token::buffer();
+    let claims = keys.verify(token, &mut buffer);
+    claims.expect("a token that was signed here").id
 }
 
 fn refusal(refused: EnterRefusal) -> Answer {

@@ -137,6 +137,12 @@ impl fmt::Display for InWords<'_> {
                     *by as f64 / 1e6
                 )
             }
+            What::Freeze { node, lasts } => {
+                write!(f, "node {node} stands still for {} s", sec(*lasts))
+            }
+            What::StoreJump { by } => {
+                write!(f, "the clock of the store jumps by {} s", *by as f64 / 1e6)
+            }
             What::Patch(patch) => {
                 let text = serde_json::to_string(patch).unwrap_or_default();
                 write!(f, "an operator sets {text}")
@@ -151,14 +157,18 @@ impl fmt::Display for Plan {
         let policy = &setting.policy;
         writeln!(
             f,
-            "{} nodes, {} partitions, calls up to {} ms, rate {}, burst {}, cap {}, leave grace {} s, \
-             at most {} waiting, journals of {}, clocks off by (µs, ppm) {:?}{}",
+            "{} nodes that {} without the store, {} partitions, calls up to {} ms, rate {}, burst {}, \
+             cap {}, turns of {} s, passes of {} s, leave grace {} s, at most {} waiting, journals \
+             of {}, clocks off by (µs, ppm) {:?}{}",
             setting.nodes,
+            if self.shares() { "go on" } else { "hold" },
             setting.partitions,
             setting.latency,
             policy.rate,
             policy.burst,
             policy.max_active,
+            policy.ready_ttl.as_secs(),
+            policy.pass_ttl.as_secs(),
             policy.leave_grace.as_secs(),
             policy.max_waiting,
             setting.journal,

@@ -1,12 +1,13 @@
 //! Everything that is there: time, the store, what lies between, the nodes, and what clients saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep};
@@ -17,12 +18,13 @@ use tidegate::journal::health::Health;
 use tidegate::journal::lane::{Journal, Limits};
 use tidegate::model::pass::PassKeys;
 use tidegate::model::token::TicketKeys;
-use tidegate::model::{Change, EventId, Micros, NodeId, Policy, PolicyPatch, Rulings};
+use tidegate::model::{Change, EventId, Micros, NodeId, Policy, PolicyPatch, Rulings, TicketId};
 use tidegate::room::effects::{Effects, Nodes};
 use tidegate::room::{Identity, Room};
 use tidegate::store::{Feed, Position, Store};
 
 use super::history::Seen;
+use super::ledger::Deed;
 use super::link::{KEPT, Link};
 use super::net::{Active, Fate, Net};
 use super::server::Server;
@@ -69,6 +71,8 @@ pub struct Live {
     stop_waiting: watch::Sender<bool>,
     draining: AtomicBool,
     dead: AtomicBool,
+    /// Turns that it gave without the store, as far as they were written down, and who went in.
+    shared: Mutex<(BTreeSet<TicketId>, BTreeSet<TicketId>)>,
 }
 
 impl Live {
@@ -101,6 +105,15 @@ enum Slot {
 pub struct World {
     pub setting: Setting,
     begun: Instant,
+    /// Where what is not a node's runs, and where each node does if that is not there.
+    main: Handle,
+    nodes: Vec<Handle>,
+    /// Microseconds since the beginning, where nodes run apart.
+    time: AtomicU64,
+    /// Until when each node stands still, in milliseconds.
+    frozen: Mutex<Vec<u64>>,
+    /// How far the store's clock has jumped, in microseconds.
+    store_jumped: AtomicI64,
     server: Mutex<Server>,
     pub net: Mutex<Net>,
     slots: Mutex<Vec<Slot>>,
@@ -122,11 +135,16 @@ pub struct World {
 
 impl World {
     /// A store and no nodes. To be called where time is virtual.
-    pub fn new(setting: Setting) -> Arc<Self> {
+    pub fn new(setting: Setting, own: Vec<Handle>) -> Arc<Self> {
         let nodes = usize::from(setting.nodes);
         let jumped = (0..nodes).map(|_| Arc::new(AtomicI64::new(0)));
         Arc::new(Self {
             begun: Instant::now(),
+            main: Handle::current(),
+            nodes: own,
+            time: AtomicU64::new(0),
+            frozen: Mutex::new(vec![0; nodes]),
+            store_jumped: AtomicI64::new(0),
             server: Mutex::new(Server::new(START, setting.partitions)),
             net: Mutex::new(Net::new(setting.seed, setting.latency)),
             slots: Mutex::new((0..nodes).map(|_| Slot::Down).collect()),
@@ -144,7 +162,50 @@ impl World {
 
     /// Since the beginning.
     pub fn elapsed(&self) -> Duration {
-        Instant::now().duration_since(self.begun)
+        if self.nodes.is_empty() {
+            return Instant::now().duration_since(self.begun);
+        }
+        Duration::from_micros(self.time.load(Ordering::Relaxed))
+    }
+
+    /// Moves time on where nodes run apart; answers how long it is since the beginning.
+    pub fn step(&self, by: Duration) -> Duration {
+        let by = by.as_micros() as u64;
+        Duration::from_micros(self.time.fetch_add(by, Ordering::Relaxed) + by)
+    }
+
+    /// Where what is on its way between nodes and the store runs.
+    pub fn main(&self) -> &Handle {
+        &self.main
+    }
+
+    /// Where a node's tasks run.
+    pub fn handle(&self, node: u16) -> &Handle {
+        self.nodes.get(usize::from(node)).unwrap_or(&self.main)
+    }
+
+    /// A node takes no step until so many milliseconds from now.
+    pub fn freeze(&self, node: u16, lasts: u64) {
+        self.frozen.lock()[usize::from(node)] = self.millis() + lasts;
+    }
+
+    pub fn is_frozen(&self, node: u16) -> bool {
+        !self.nodes.is_empty() && self.frozen.lock()[usize::from(node)] > self.millis()
+    }
+
+    /// For how long a visitor's request lies at a node before it is taken, if it does: its client
+    /// may give up meanwhile.
+    pub fn held_up(&self, node: u16) -> Option<Duration> {
+        if self.is_frozen(node) {
+            return Some(Duration::ZERO);
+        }
+        let belated = self.net.lock().belated(self.millis(), node);
+        belated.map(Duration::from_millis)
+    }
+
+    /// The store's clock jumps, by microseconds.
+    pub fn jump_store(&self, by: i64) {
+        self.store_jumped.fetch_add(by, Ordering::Relaxed);
     }
 
     /// Milliseconds since the beginning.
@@ -162,6 +223,8 @@ impl World {
         let now = self.now();
         let mut server = self.server.lock();
         server.now = now;
+        let jumped = self.store_jumped.load(Ordering::Relaxed);
+        server.clock = Micros(now.0.saturating_add_signed(jumped));
         server
     }
 
@@ -239,12 +302,17 @@ impl World {
         let (off, fast) = self.setting.clocks[usize::from(node)];
         let jumped = Arc::clone(&self.jumped[usize::from(node)]);
         let at_start = jumped.load(Ordering::Relaxed);
-        let begun = self.begun;
+        let world = Arc::downgrade(self);
         let time = move |jumped: i64| {
-            let elapsed = Instant::now().duration_since(begun).as_micros() as i64;
+            let elapsed = world
+                .upgrade()
+                .map_or(0, |world| world.elapsed().as_micros() as i64);
             (START.0 as i64 + elapsed + elapsed / 1_000 * fast / 1_000 + off + jumped) as u64
         };
-        let steady = move || time(at_start);
+        let steady = {
+            let time = time.clone();
+            move || time(at_start)
+        };
         Clock::guarded(SKEW_MAX, steady, move || {
             time(jumped.load(Ordering::Relaxed))
         })
@@ -317,7 +385,7 @@ impl World {
             return;
         }
         let world = Arc::clone(self);
-        let starting = tokio::spawn(async move {
+        let starting = self.handle(number).spawn(async move {
             let Parts { handles, effects } = world.parts(number);
             let Handles {
                 room, store, clock, ..
@@ -350,6 +418,7 @@ impl World {
                 stop_waiting,
                 draining: AtomicBool::new(false),
                 dead: AtomicBool::new(false),
+                shared: Mutex::default(),
             };
             world.slots.lock()[usize::from(number)] = Slot::Up(Arc::new(live));
         });
@@ -358,6 +427,7 @@ impl World {
 
     /// A node is gone between any two of its steps.
     pub fn crash(&self, number: u16) {
+        self.frozen.lock()[usize::from(number)] = 0;
         let slot = {
             let mut slots = self.slots.lock();
             std::mem::replace(&mut slots[usize::from(number)], Slot::Down)
@@ -366,6 +436,7 @@ impl World {
             Slot::Down => {}
             Slot::Starting(task) => task.abort(),
             Slot::Up(live) => {
+                self.note_shared(&live);
                 live.dead.store(true, Ordering::Relaxed);
                 drop(live.work.lock().take());
                 if let Some(late) = live.late.lock().take() {
@@ -459,6 +530,46 @@ impl World {
     pub async fn rested(&self) {
         while self.resting.load(Ordering::Relaxed) {
             sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Writes down which turns nodes have given without the store.
+    pub fn note_all_shared(&self) {
+        for live in self.up() {
+            self.note_shared(&live);
+        }
+    }
+
+    /// Writes down which turns a node has given without the store since this was last asked.
+    pub fn note_shared(&self, live: &Live) {
+        let open = live.room.shared_turns(&sale());
+        let mut shared = live.shared.lock();
+        if open.is_empty() && shared.0.is_empty() {
+            return;
+        }
+        let (now, there) = (self.now(), live.now());
+        let ready = self.setting.policy.ready_ttl;
+        for turn in open.iter().filter(|turn| !shared.0.contains(&turn.id)) {
+            let given = turn.until.0 - ready.as_micros() as u64;
+            let at = Micros(now.0 - there.0.saturating_sub(given));
+            let deed = Deed::Given {
+                until: at.after(ready),
+            };
+            let mut server = self.server();
+            server
+                .ledger
+                .book_shared(at, &sale(), turn.id, deed, live.number);
+        }
+        shared.0 = open.into_iter().map(|turn| turn.id).collect();
+    }
+
+    /// Somebody went in at a node without the store.
+    pub fn note_shared_entry(&self, live: &Live, id: TicketId) {
+        if live.shared.lock().1.insert(id) {
+            let (now, deed) = (self.now(), Deed::Entered);
+            self.server()
+                .ledger
+                .book_shared(now, &sale(), id, deed, live.number);
         }
     }
 

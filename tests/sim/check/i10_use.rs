@@ -10,7 +10,6 @@ use super::reading::{Reading, sec};
 use crate::room::house::START;
 use crate::sim::history::Answer;
 use crate::sim::ledger::Deed;
-use crate::sim::plan::ACTIVE;
 use crate::sim::visitor::Habit;
 
 /// After a fault so much is forgiven: a circuit is open for twelve seconds at most.
@@ -63,7 +62,7 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
 /// Stretches in which somebody surely waited, by what visitors were told.
 fn waits(reading: &Reading<'_>) -> Vec<(Micros, Micros)> {
     let mut waits = Vec::new();
-    let end = START.after(Duration::from_millis(ACTIVE + 1_000_000));
+    let end = START.after(Duration::from_millis(reading.run.plan.active + 1_000_000));
     for op in &reading.run.plan.ops {
         let crate::sim::plan::What::Visit(visit) = &op.what else {
             continue;

@@ -1,7 +1,8 @@
 //! I3: turns given minus turns given back never pass burst + rate × t in any window, and no more
 //! visitors are inside than may be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tidegate::model::{Micros, TicketId};
 
@@ -11,6 +12,9 @@ use super::reading::{Reading, sec};
 use crate::room::house::START;
 use crate::sim::history::Answer;
 use crate::sim::ledger::Deed;
+
+/// What a turn is kept beyond its time.
+const KEPT: Duration = Duration::from_secs(1);
 
 pub fn check(reading: &Reading<'_>) -> Verdict {
     let mut verdict = Verdict::new("I3 pace");
@@ -24,16 +28,24 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
 /// By what gates did.
 fn turns(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
     let (mut excess, mut last) = (0.0f64, START);
-    let mut open: BTreeSet<TicketId> = BTreeSet::new();
+    let mut open: BTreeMap<TicketId, Micros> = BTreeMap::new();
     for line in &reading.run.ledger {
         // By the rate of the whole stretch, which may have changed in it.
         let rates = policies.between(last, line.at).map(|policy| policy.rate);
         let rate = rates.fold(0.0, f64::max);
-        excess = (excess - rate * line.at.since(last).as_secs_f64()).max(0.0);
+        // It is the store's clock that pays.
+        let time = line.at.since(last).as_secs_f64() + reading.store_jumped(last, line.at);
+        excess = (excess - rate * time).max(0.0);
         last = line.at;
         match line.deed {
-            Deed::Given { .. } if open.insert(line.id) => excess += 1.0,
-            Deed::Ended if open.remove(&line.id) => excess = (excess - 1.0).max(0.0),
+            Deed::Given { until } => {
+                // One that a node gave by itself may have lapsed with nobody told.
+                let before = open.insert(line.id, until);
+                if before.is_none_or(|before| before.after(KEPT) < line.at) {
+                    excess += 1.0;
+                }
+            }
+            Deed::Ended if open.remove(&line.id).is_some() => excess = (excess - 1.0).max(0.0),
             Deed::Entered => {
                 open.remove(&line.id);
             }
@@ -56,7 +68,7 @@ fn cap(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
             Deed::Outside => drop(inside.remove(&line.id)),
             _ => continue,
         }
-        inside.retain(|_, until| *until > line.at);
+        inside.retain(|_, until| *until > line.clock);
         let Some(cap) = policies.cap(line.at) else {
             continue;
         };
@@ -85,7 +97,8 @@ fn entries(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
             let rate = rates.fold(0.0, f64::max).max(policies.rate(*from));
             let burst = policies.between(*from, *to).map(|policy| policy.burst);
             let burst = f64::from(burst.max().unwrap_or(0));
-            let most = burst + rate * (to.since(*from).as_secs_f64() + held) + 1.0;
+            let jumped = reading.store_jumped(START, *to);
+            let most = burst + rate * (to.since(*from).as_secs_f64() + held + jumped) + 1.0;
             let count = (m - n + 1) as f64;
             verdict.expect(count <= most, || {
                 let (from, to) = (sec(*from), sec(*to));

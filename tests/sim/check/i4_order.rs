@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::model::{Micros, TicketKey};
+use tidegate::model::{Micros, TicketKey, home};
 
 use super::Verdict;
 use super::reading::{Reading, sec};
@@ -44,6 +44,9 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
             if reading.called.get(&early.id).is_some_and(|at| at <= called) {
                 continue;
             }
+            if is_anothers(reading, early, late, *called) {
+                continue;
+            }
             if waited(waits, *called) {
                 verdict.expect(false, || {
                     let (at, since) = (sec(*called), sec(known));
@@ -56,6 +59,22 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
         }
     }
     verdict
+}
+
+/// What nodes that were away may keep for themselves after they could be heard again.
+const KEPT: Duration = Duration::from_secs(20);
+
+/// Whether one of two tickets may have been left to a node that goes on by itself: those at home at
+/// different nodes are in nobody's one order while one of them is away.
+fn is_anothers(reading: &Reading<'_>, early: &TicketKey, late: &TicketKey, called: Micros) -> bool {
+    let plan = &reading.run.plan;
+    if !plan.shares() {
+        return false;
+    }
+    let home = |key: &TicketKey| home::home(home::ticket_key(&key.id), plan.setting.nodes);
+    let from = Micros(called.0 - KEPT.as_micros() as u64);
+    reading.shared.contains(&late.id)
+        || home(early) != home(late) && reading.disturbed(from, called)
 }
 
 /// Whether somebody asked for the same place by another call.

@@ -7,7 +7,7 @@ use crate::sim::history::{Answer, Call};
 pub fn check(reading: &Reading<'_>) -> Verdict {
     let mut verdict = Verdict::new("I7 apart");
     for seen in &reading.run.history {
-        if seen.call != Call::Status || seen.node.is_none() {
+        if seen.call != Call::Status || seen.node.is_none() || seen.held_up {
             continue;
         }
         let answered = !matches!(seen.answer, Answer::Silence | Answer::Unknown);

@@ -25,8 +25,10 @@ pub struct Reading<'a> {
     pub tickets: BTreeMap<usize, TicketKey>,
     /// Who holds each ticket: several, when they came with one key.
     pub holders: BTreeMap<TicketId, BTreeSet<usize>>,
-    /// When a ticket was first called, as gates have it.
+    /// When a ticket was first called, as gates have it, or the node that called it by itself.
     pub called: BTreeMap<TicketId, Micros>,
+    /// Tickets that were first called by nodes by themselves.
+    pub shared: BTreeSet<TicketId>,
     pub faults: Vec<Fault>,
 }
 
@@ -42,10 +44,11 @@ impl<'a> Reading<'a> {
                 of.insert(seen.who);
             }
         }
-        let mut called = BTreeMap::new();
+        let (mut called, mut shared) = (BTreeMap::new(), BTreeSet::new());
         for line in &run.ledger {
-            if matches!(line.deed, Deed::Given { .. }) {
-                called.entry(line.id).or_insert(line.at);
+            if matches!(line.deed, Deed::Given { .. }) && !called.contains_key(&line.id) {
+                called.insert(line.id, line.at);
+                shared.extend(line.by.map(|_| line.id));
             }
         }
         Self {
@@ -54,6 +57,7 @@ impl<'a> Reading<'a> {
             tickets,
             holders,
             called,
+            shared,
             faults: faults(run),
         }
     }
@@ -122,7 +126,38 @@ impl<'a> Reading<'a> {
         let entered = |line: &&Line| line.id == *id && line.deed == Deed::Entered;
         let entry = self.run.ledger.iter().find(entered).map(|line| line.at);
         let died = entry.is_some_and(|entry| self.deaths().any(|at| at >= entry));
-        self.run.forgotten.contains(id) && died
+        self.run.forgotten.contains(id) && died || self.is_lost_with_its_node(id)
+    }
+
+    /// Whether a node let somebody in without the store, and died since: it may not have told anybody.
+    fn is_lost_with_its_node(&self, id: &TicketId) -> bool {
+        let shared = |line: &&Line| line.id == *id && line.deed == Deed::Entered;
+        let lines = self.run.ledger.iter().filter(shared);
+        let mut lines = lines.filter_map(|line| line.by.map(|node| (line.at, node)));
+        lines.any(|(entered, by)| {
+            let mut ops = self.run.plan.ops.iter();
+            ops.any(|op| {
+                let at = START.after(Duration::from_millis(op.at));
+                match op.what {
+                    What::Crash { node, .. } | What::Drain { node, .. } => {
+                        node == by && at >= entered
+                    }
+                    _ => false,
+                }
+            })
+        })
+    }
+
+    /// By how much the store's clock jumped ahead between two moments, in seconds.
+    pub fn store_jumped(&self, from: Micros, to: Micros) -> f64 {
+        let jumps = self.run.plan.ops.iter().filter_map(|op| match op.what {
+            What::StoreJump { by } if by > 0 => {
+                let at = START.after(Duration::from_millis(op.at));
+                (at > from && at <= to).then_some(by as f64 / 1e6)
+            }
+            _ => None,
+        });
+        jumps.sum()
     }
 
     /// When nodes died or were stopped.
@@ -170,6 +205,9 @@ fn faults(run: &Run) -> Vec<Fault> {
             What::Trim { .. } => (0, 0),
             What::Crash { back, .. } | What::Drain { back, .. } => (1_000, back + 10_000),
             What::Jump { .. } => (0, 100_000),
+            What::Freeze { lasts, .. } => (0, lasts + 4_000),
+            // What the clock says is heard of by and by, and turns may lapse by it.
+            What::StoreJump { by } => (0, by.unsigned_abs() / 1_000 + 10_000),
         };
         Some(Fault {
             from: at(op.at.saturating_sub(before)),
