@@ -19,7 +19,7 @@ test: ## every test but those of "make live"; says what is missing to run them
 interleavings: ## small models of what threads share, in every order of their steps
 	cargo test --locked --lib --features interleavings interleavings
 
-fuzz: ## every fuzz target for FUZZ_SECONDS (60) each; what they find stays in target/fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS (60) or FUZZ_RUNS each; what they find stays in target/fuzz
 	fuzz/run
 
 contract: ## the running binary held to its OpenAPI document by an independent tool
