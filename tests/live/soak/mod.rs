@@ -9,7 +9,7 @@ mod table;
 use super::faults::still::{self, Still};
 use super::faults::{lasting, now, until_well};
 use super::nodes::Fleet;
-use super::{LAG, NODES, agree, pause};
+use super::{LAG, LATE_GRACE, NODES, agree, pause};
 use crate::sale::{Down, Outage, SECOND, Sale, Terms, alone, drive_to_the_end};
 use table::{Happened, table};
 
@@ -39,6 +39,7 @@ fn terms(seconds: u64) -> Terms {
         lag: LAG,
         rate: RATE,
         burst: NODES as u32 + 1,
+        late_grace: LATE_GRACE,
         // A beacon to a node that hangs is heard when it wakes, and must not outlive the next poll.
         leave_grace: 2 * Terms::SALE.poll_max,
         late_percent: (100.0 * later / (rush + later)) as u32,
