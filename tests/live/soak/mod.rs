@@ -21,6 +21,8 @@ const RATE: f64 = 2.5;
 const COMES: f64 = 0.85;
 /// The first rush is so many seconds of line.
 const RUSH: f64 = 60.0;
+/// How many are told who are in line and do not wait.
+const STRANGERS_TOLD: usize = 12;
 /// Before the first fault, in seconds.
 const QUIET: u64 = 5;
 
@@ -87,7 +89,10 @@ async fn a_long_sale_with_one_fault_after_another() {
     let lines = agree::waiting(EVENTS, &sold.run.stories);
     match agree::until_agreed(&fleet, &lines).await {
         Ok(agreed) => println!("at the end {agreed}"),
-        Err(word) => wrong.push(word),
+        Err(word) => {
+            let strangers = agree::strangers(&fleet, &lines, &sold.run.stories, STRANGERS_TOLD);
+            wrong.push(format!("{word}; in line without waiting: {strangers:#?}"));
+        }
     }
     for word in &wrong {
         println!("WRONG at the end: {word}");
