@@ -192,7 +192,8 @@ pub struct SettleRequest {
     pub policy: GatePolicy,
     /// The gate's version when it was last heard of.
     pub version: u64,
-    /// Open turns.
+    /// Turns that nobody used yet: open ones, and those that were missed within the late grace, whose
+    /// owners may come back. They have ended already.
     pub called: Vec<Turn>,
     /// Tickets that entered, with when.
     pub entered: Vec<(TicketId, Micros)>,

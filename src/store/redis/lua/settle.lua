@@ -25,9 +25,16 @@ for k = entries_from, turns_from - 1, 2 do
 end
 for k = turns_from, #ARGV, 2 do
   local id, till = ARGV[k], tonumber(ARGV[k + 1])
-  if not redis.call('ZSCORE', KEY.entered, id) and not lapsed(till) then
-    local open = redis.call('ZSCORE', KEY.called, id)
-    local missed = redis.call('ZSCORE', KEY.missed, id)
+  local open = redis.call('ZSCORE', KEY.called, id)
+  local missed = redis.call('ZSCORE', KEY.missed, id)
+  if redis.call('ZSCORE', KEY.entered, id) then
+    -- It needs no turn.
+  elseif lapsed(till) then
+    -- Missed: it was paid for and came back, and its owner may.
+    if not open and not missed and till + policy.late_grace > now then
+      redis.call('ZADD', KEY.missed, text(till + policy.late_grace), id)
+    end
+  else
     local new = not open and not (missed and till <= tonumber(missed) - policy.late_grace)
     -- Lapsed and given anew meanwhile: what came back for the one paid for the other.
     local again = open and tonumber(open) + LAPSE_GRACE <= till
