@@ -2,6 +2,7 @@
 --
 -- More ARGV: version, whether shares gave them, how many passes, how many entered, then passes as
 -- ids, texts and ends, those who entered as ids and moments, and turns as ids and ends.
+load()
 local shared = ARGV[17] == '1'
 local entries_from = 20 + 3 * tonumber(ARGV[18])
 local turns_from = entries_from + 2 * tonumber(ARGV[19])
@@ -71,5 +72,5 @@ else
   bucket.filled_at = bucket.filled_at + accounted
 end
 bucket.version = math.max(bucket.version, tonumber(ARGV[16])) + 1
-save()
+finish()
 return 1
