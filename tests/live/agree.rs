@@ -20,7 +20,7 @@ const TICKETS: usize = 1_500;
 /// How often a fleet is looked at that does not agree yet, and how long: those who closed their tab
 /// have to expire, and after a fault nobody does for a whole time to live; so do those who missed a turn.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-const AGREED_WITHIN: u64 = 90 * SECOND;
+const AGREED_WITHIN: u64 = 180 * SECOND;
 
 /// The tokens of those in line, by event.
 pub type Lines = BTreeMap<String, Vec<String>>;
