@@ -172,14 +172,17 @@ impl Journal {
     }
 
     /// A lane for a ticket whose id is yet to be made: the same one for a while, so that batches are
-    /// few and large, then another, so that all have their share.
-    pub fn spread(&self, now: Micros) -> u16 {
+    /// few and large, then another, so that all have their share but `busy`, which has enough to do.
+    pub fn spread(&self, now: Micros, busy: u16) -> u16 {
         let joins = self.joins.fetch_add(1, Ordering::Relaxed) / SPREAD_JOINS;
         let period = micros(self.limits.patient_interval).max(1);
         let turn = joins.wrapping_add(now.0 / period);
         // Multiples of the golden ratio: each turn far from the last, and all lanes evenly often.
         let part = u128::from(turn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        ((part * u128::from(self.partitions())) >> 64) as u16
+        let others = self.partitions().saturating_sub(1).max(1);
+        let lane = ((part * u128::from(others)) >> 64) as u16;
+        let passes = lane >= busy && others < self.partitions();
+        lane + u16::from(passes)
     }
 
     fn push(&self, now: Micros, event: &EventId, record: Record, hurried: bool) -> (u16, u64) {

@@ -172,7 +172,7 @@ pub struct EnterRequest {
     pub claim: Option<Turn>,
     /// No turn is needed: the event lets everybody pass.
     pub free: bool,
-    /// The pass to write if it may enter.
+    /// What to make its pass from, to be written if it may enter.
     pub pass: String,
     /// The node knows that it entered: only the pass of then is asked for.
     pub known: bool,
@@ -192,21 +192,22 @@ pub struct SettleRequest {
     pub policy: GatePolicy,
     /// The gate's version when it was last heard of.
     pub version: u64,
-    /// Open turns.
+    /// Turns that nobody used yet: open ones, and those that were missed within the late grace, whose
+    /// owners may come back. They have ended already.
     pub called: Vec<Turn>,
     /// Tickets that entered, with when.
     pub entered: Vec<(TicketId, Micros)>,
     /// All of it was given by the node while it was cut off, out of its share of the rate: it is paid
     /// for.
     pub shared: bool,
-    /// Passes of tickets that entered, with their ends.
+    /// What passes of tickets that entered are made from, with their ends.
     pub passes: Vec<(TicketId, String, Micros)>,
 }
 
 /// What came of an [`EnterRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// In, with the pass that the request carried.
+    /// In, with what the request carried for the pass.
     Granted {
         /// When the pass ends, on the store's clock.
         until: Micros,
@@ -215,7 +216,7 @@ pub enum Entry {
     },
     /// Was in before: the pass of then.
     Again {
-        /// The pass written by the first enter.
+        /// What the first enter wrote.
         pass: String,
         /// When it ends, on the store's clock.
         until: Micros,

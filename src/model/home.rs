@@ -25,6 +25,25 @@ pub fn event_key(event: &EventId) -> u64 {
     })
 }
 
+/// The one of `partitions` that holds an event's gate.
+pub fn gate(event: &EventId, partitions: u16) -> u16 {
+    crc16(event.as_str().as_bytes()) % partitions.max(1)
+}
+
+/// CRC-16/XMODEM, as Redis Cluster uses it.
+pub fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            let shifted = crc << 1;
+            if crc & 0x8000 == 0 {
+                shifted
+            } else {
+                shifted ^ 0x1021
+            }
+        })
+    })
+}
+
 /// The key of a ticket: the half of its id that names no partition.
 pub const fn ticket_key(id: &TicketId) -> u64 {
     id.as_u128() as u64

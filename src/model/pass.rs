@@ -60,9 +60,9 @@ pub enum PassKeyError {
 /// The keys that sign and verify passes.
 #[derive(Clone)]
 pub struct PassKeys {
-    header: Header,
-    signing: EncodingKey,
-    verifying: Vec<(String, DecodingKey)>,
+    /// The name of the key that signs new passes.
+    active: String,
+    keys: Vec<(String, EncodingKey, DecodingKey)>,
     validation: Validation,
     jwks: String,
 }
@@ -74,8 +74,7 @@ impl PassKeys {
     /// `active` is not among them, or a seed is unusable.
     pub fn new(active: &str, seeds: &[(String, [u8; 32])]) -> Result<Self, PassKeyError> {
         let mut set = JwkSet { keys: Vec::new() };
-        let mut verifying = Vec::new();
-        let mut signing = None;
+        let mut keys = Vec::new();
         for (name, seed) in seeds {
             let unusable = |e: jsonwebtoken::errors::Error| {
                 PassKeyError::Unusable(name.clone(), e.to_string())
@@ -83,15 +82,13 @@ impl PassKeys {
             let key = EncodingKey::from_ed_der(&[&PKCS8_ED25519[..], seed].concat());
             let mut jwk = Jwk::from_encoding_key(&key, Algorithm::EdDSA).map_err(unusable)?;
             jwk.common.key_id = Some(name.clone());
-            verifying.push((name.clone(), DecodingKey::from_jwk(&jwk).map_err(unusable)?));
+            let verifying = DecodingKey::from_jwk(&jwk).map_err(unusable)?;
+            keys.push((name.clone(), key, verifying));
             set.keys.push(jwk);
-            if name == active {
-                signing = Some(key);
-            }
         }
-        let signing = signing.ok_or_else(|| PassKeyError::NoActive(active.to_owned()))?;
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some(active.to_owned());
+        if !keys.iter().any(|(name, ..)| name == active) {
+            return Err(PassKeyError::NoActive(active.to_owned()));
+        }
         // Time is an argument here, and which event is asked for is the caller's to compare.
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.validate_exp = false;
@@ -100,26 +97,37 @@ impl PassKeys {
         validation.set_required_spec_claims(&["iss", "exp"]);
         let jwks = serde_json::to_string(&set).expect("a key set is plain JSON");
         Ok(Self {
-            header,
-            signing,
-            verifying,
+            active: active.to_owned(),
+            keys,
             validation,
             jwks,
         })
     }
 
-    /// A pass for a ticket that enters now. About 20 µs.
-    pub fn sign(&self, event: &EventId, id: TicketId, now: Micros, ttl_micros: u64) -> String {
+    /// What the pass of a ticket that enters now is made from, by [`Self::sign`]: short, so that it is
+    /// this that stores keep.
+    pub fn recipe(&self, now: Micros, ttl_micros: u64) -> String {
         let iat = now.0 / 1_000_000;
+        let exp = iat.saturating_add(ttl_micros.div_ceil(1_000_000));
+        format!("{iat} {exp} {}", self.active)
+    }
+
+    /// The pass that a recipe makes, always the same one: Ed25519 is deterministic. `None` if the key
+    /// it names is not ours any more. About 20 µs.
+    pub fn sign(&self, event: &EventId, id: TicketId, recipe: &str) -> Option<String> {
+        let mut parts = recipe.splitn(3, ' ');
+        let (iat, exp, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let (_, key, _) = self.keys.iter().find(|(known, ..)| known == name)?;
         let claims = PassClaims {
             iss: ISSUER.to_owned(),
             aud: event.clone(),
             jti: id.to_string(),
-            iat,
-            exp: iat.saturating_add(ttl_micros.div_ceil(1_000_000)),
+            iat: iat.parse().ok()?,
+            exp: exp.parse().ok()?,
         };
-        jsonwebtoken::encode(&self.header, &claims, &self.signing)
-            .expect("a key that was accepted at the start signs plain claims")
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(name.to_owned());
+        jsonwebtoken::encode(&header, &claims, key).ok()
     }
 
     /// What a pass says, if one of the keys signed it; also when it has ended. About 40 µs.
@@ -128,7 +136,7 @@ impl PassKeys {
             return None;
         }
         let name = jsonwebtoken::decode_header(pass).ok()?.kid?;
-        let (_, key) = self.verifying.iter().find(|(known, _)| *known == name)?;
+        let (.., key) = self.keys.iter().find(|(known, ..)| *known == name)?;
         let claims = jsonwebtoken::decode::<PassClaims>(pass, key, &self.validation)
             .ok()?
             .claims;
@@ -143,7 +151,7 @@ impl PassKeys {
 
 impl std::fmt::Debug for PassKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PassKeys({} keys)", self.verifying.len())
+        write!(f, "PassKeys({} keys)", self.keys.len())
     }
 }
 
@@ -163,10 +171,13 @@ mod tests {
     fn a_pass_says_what_was_signed_and_rotation_overlaps() {
         let event = EventId::new("evt_1").expect("a fine id");
         let id = TicketId::from_u128(42);
-        let pass = keys("k1", &["k1"]).sign(&event, id, Micros(1_800_000_000_500_000), 30_000_000);
-        let claims = keys("k2", &["k1", "k2"])
-            .verify(&pass)
-            .expect("k1 is known");
+        let old = keys("k1", &["k1"]);
+        let recipe = old.recipe(Micros(1_800_000_000_500_000), 30_000_000);
+        let pass = old.sign(&event, id, &recipe).expect("its own recipe");
+        let both = keys("k2", &["k1", "k2"]);
+        assert_eq!(both.sign(&event, id, &recipe).as_ref(), Some(&pass));
+        assert_eq!(keys("k2", &["k2"]).sign(&event, id, &recipe), None);
+        let claims = both.verify(&pass).expect("k1 is known");
         assert_eq!(claims.ticket(), Some(id));
         assert_eq!(
             (claims.aud, claims.iat, claims.exp),
@@ -179,7 +190,9 @@ mod tests {
     fn what_was_not_signed_is_no_pass() {
         let keys = keys("k1", &["k1"]);
         let event = EventId::new("evt_1").expect("a fine id");
-        let pass = keys.sign(&event, TicketId::from_u128(42), Micros(0), 1);
+        let recipe = keys.recipe(Micros(0), 1);
+        let pass = keys.sign(&event, TicketId::from_u128(42), &recipe);
+        let pass = pass.expect("its own recipe");
         for at in [0, 20, pass.len() / 2, pass.len() - 1] {
             let mut bytes = pass.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };

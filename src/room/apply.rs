@@ -110,7 +110,7 @@ impl Room {
             drop(writer);
             break event;
         };
-        self.schedule.at(now.after(super::tick::PERIOD_MAX), &event);
+        self.schedule.at(now.after(self.period_max()), &event);
     }
 
     fn merge_joins(
@@ -416,6 +416,7 @@ impl Room {
         };
         side.gate.version = side.gate.version.max(version);
         if called > 0 {
+            side.gate.stepped_at = now;
             let departures = std::mem::take(&mut side.departures);
             let waiting = event.line.waiting() > 0;
             let measured = side.measured.get_or_insert_with(|| Measured::new(now));

@@ -81,7 +81,7 @@ impl Room {
             claim,
             free: policy.order == Order::Passthrough,
             known: found.state == State::Entered,
-            pass: self.pass_keys.sign(&event.id, found.id, now, pass_ttl),
+            pass: self.pass_keys.recipe(now, pass_ttl),
         })))
     }
 
@@ -95,7 +95,7 @@ impl Room {
         request: &EnterRequest,
         entry: Entry,
     ) -> Result<Admission, EnterRefusal> {
-        let (pass, until, store_now) = match entry {
+        let (recipe, until, store_now) = match entry {
             Entry::Granted { until, now } => (request.pass.clone(), until, now),
             Entry::Again { pass, until, now } => (pass, until, now),
             Entry::Over => {
@@ -122,8 +122,11 @@ impl Room {
             }
         };
         self.note_entered(now, request);
+        let pass = self.pass_keys.sign(&request.event, request.id, &recipe);
+        // Of a key that is not ours any more: nobody could verify it, either.
+        let over = EnterRefusal::Token(TokenRefusal::Gone(Some(Gone::Entered)));
         Ok(Admission {
-            pass,
+            pass: pass.ok_or(over)?,
             ttl_sec: until.since(store_now).as_secs().max(1),
         })
     }

@@ -12,7 +12,7 @@ use super::status::Found;
 use super::{Room, line};
 use crate::model::gate::Turn;
 use crate::model::token::Claims;
-use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
+use crate::model::{EventId, Kind, Micros, Order, Policy, Record, TicketId, TicketKey, home};
 
 /// A view that is older than this misses more than the joins that are on their way.
 const HEARD_WITHIN: Duration = Duration::from_millis(300);
@@ -47,8 +47,10 @@ impl Room {
                 (id, Some(key_hash))
             }
             None => {
-                let lane = self.journal.spread(now);
-                (TicketId::random_in(lane, self.journal.partitions()), None)
+                let partitions = self.journal.partitions();
+                // One partition has the event's gate to keep.
+                let lane = self.journal.spread(now, home::gate(&name, partitions));
+                (TicketId::random_in(lane, partitions), None)
             }
         };
         loop {
@@ -180,7 +182,7 @@ impl Room {
         standing: &super::answer::Standing,
         id: TicketId,
     ) {
-        let soon = now.after(super::tick::PERIOD_MAX);
+        let soon = now.after(self.period_max());
         let scheduled = {
             let mut side = event.side.lock();
             if !standing.ready {

@@ -80,10 +80,17 @@ impl Room {
             let mut request = empty.clone();
             for entry in entries.drain(..) {
                 match entry.state {
-                    State::Called { until } if until > now => request.called.push(Turn {
+                    State::Called { until } => request.called.push(Turn {
                         id: entry.id,
                         until: self.to_store_clock(until),
                     }),
+                    State::Missed { until } if until > now => {
+                        let ended = Micros(until.0.saturating_sub(empty.policy.late_grace));
+                        request.called.push(Turn {
+                            id: entry.id,
+                            until: self.to_store_clock(ended),
+                        });
+                    }
                     State::Entered if entry.time >= since => {
                         let at = self.to_store_clock(entry.time.min(now));
                         request.entered.push((entry.id, at));

@@ -210,8 +210,10 @@ impl Room {
         let shares = &mut side.shares;
         let admitted = |at: Micros, ttl: Duration| {
             let until = at.after(ttl);
-            (until > now).then(|| Admission {
-                pass: self.shared_pass(event, found.id, at, ttl),
+            let recipe = self.shared_recipe(at, ttl);
+            let pass = (until > now).then(|| self.pass_keys.sign(&event.id, found.id, &recipe));
+            Some(Admission {
+                pass: pass.flatten()?,
                 ttl_sec: until.since(now).as_secs().max(1),
             })
         };
@@ -246,10 +248,9 @@ impl Room {
         admitted(now, ttl).map(Ok)
     }
 
-    /// Signing is deterministic: the same ticket, moment and time give the same pass.
-    fn shared_pass(&self, event: &Event, id: TicketId, at: Micros, ttl: Duration) -> String {
-        let ttl = crate::model::micros(ttl);
-        self.pass_keys.sign(&event.id, id, at, ttl)
+    /// What the pass of a ticket that entered here is made from: always the same.
+    fn shared_recipe(&self, at: Micros, ttl: Duration) -> String {
+        self.pass_keys.recipe(at, crate::model::micros(ttl))
     }
 
     /// Whether somebody who is not called here may have been by the node their ticket is at home at,
@@ -312,8 +313,8 @@ impl Room {
                 shared: true,
                 passes: passes
                     .map(|&(id, at, ttl)| {
-                        let pass = self.shared_pass(event, id, at, ttl);
-                        (id, pass, self.to_store_clock(at.after(ttl)))
+                        let recipe = self.shared_recipe(at, ttl);
+                        (id, recipe, self.to_store_clock(at.after(ttl)))
                     })
                     .collect(),
             }

@@ -54,6 +54,8 @@ pub(super) struct LocalGate {
     pub asking: bool,
     /// When the gate last answered.
     pub answered_at: Micros,
+    /// When turns that others had the gate give were last heard of.
+    pub stepped_at: Micros,
     /// When to ask next.
     pub due: Micros,
     /// Turns that may be given to visitors who come while nobody waits, and until when.

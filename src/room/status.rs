@@ -402,7 +402,7 @@ impl Room {
                 _ => {}
             }
         }
-        self.schedule.soon(now, &event);
+        self.schedule.soon(now, &event, self.period_max());
         let told = found.told;
         let mut found = Found::of(event, &found.id, None, now).ok_or(TokenRefusal::NotFound)?;
         found.told = told;

@@ -20,7 +20,9 @@ use crate::model::gate::AdvanceRequest;
 use crate::model::{EventId, Gone, Kind, Micros, Policy, TicketId, TicketKey, home};
 
 /// Turns are called at least this often while somebody waits.
-pub(super) const PERIOD_MAX: Duration = Duration::from_millis(100);
+const PERIOD_MAX: Duration = Duration::from_millis(100);
+/// … in a fleet, whose gates are asked over the network, and have their steps heard of by all.
+const PERIOD_FLEET_MAX: Duration = Duration::from_millis(250);
 /// … and at most this often.
 pub(super) const PERIOD_MIN: Duration = Duration::from_millis(2);
 /// An event in which nobody waits is looked at this often while it holds any ticket.
@@ -57,11 +59,11 @@ impl Schedule {
         self.push(at, &event.id);
     }
 
-    /// Wants attention for `event` now, unless it gets it within [`PERIOD_MAX`] anyway: what visitors
-    /// do does not set the pace at which gates are asked.
-    pub fn soon(&self, now: Micros, event: &Event) {
+    /// Wants attention for `event` now, unless it gets it within `period` anyway: what visitors do
+    /// does not set the pace at which gates are asked.
+    pub fn soon(&self, now: Micros, event: &Event, period: Duration) {
         let due = event.side.lock().gate.due;
-        if due == Micros(0) || due > now.after(PERIOD_MAX) {
+        if due == Micros(0) || due > now.after(period) {
             self.at(now, event);
         }
     }
@@ -104,6 +106,15 @@ pub struct Asking {
 }
 
 impl Room {
+    /// Turns are called at least this often while somebody waits.
+    pub(super) fn period_max(&self) -> Duration {
+        if self.is_alone() {
+            PERIOD_MAX
+        } else {
+            PERIOD_FLEET_MAX
+        }
+    }
+
     /// When anything wants attention next.
     pub fn next_due(&self) -> Option<Micros> {
         self.schedule.heap.lock().peek().map(|Reverse((at, _))| *at)
@@ -149,7 +160,7 @@ impl Room {
         let period = if more {
             PERIOD_MIN
         } else if waiting || !side.leaving.is_empty() || !side.gate.leased.is_empty() {
-            Self::period(now, &policy, &side)
+            self.period(now, &policy, &side)
         } else if event.line.is_empty() && request.is_none() {
             PERIOD_IDLE
         } else {

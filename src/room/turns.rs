@@ -11,7 +11,7 @@ use super::eta::Measured;
 use super::event::Event;
 use super::line::{LineWriter, State};
 use super::side::{LocalGate, Side};
-use super::tick::{Asking, PERIOD_MAX, PERIOD_MIN};
+use super::tick::{Asking, PERIOD_MIN};
 use crate::model::gate::{AdvanceRequest, Advanced, Kept, Turn};
 use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
@@ -28,6 +28,8 @@ const LEASE_AFTER_JOIN: Duration = Duration::from_secs(60);
 /// In a fleet, who arrived less than this ago is not called yet: somebody may have joined on another
 /// node before and still be on the feed.
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
+/// After turns were heard of, others than the home leave it to that to call the next.
+const LED_FOR: Duration = Duration::from_secs(1);
 /// A node that is not an event's home asks its gate this often anyway: to keep its view, and in case
 /// the home is alive and cannot.
 const PERIOD_AWAY: Duration = Duration::from_secs(5);
@@ -35,9 +37,9 @@ const PERIOD_AWAY: Duration = Duration::from_secs(5);
 impl Room {
     /// How long until the next turns can be given: when the bucket holds one, or half a burst if
     /// that is more, within bounds.
-    pub(super) fn period(now: Micros, policy: &Policy, side: &Side) -> Duration {
+    pub(super) fn period(&self, now: Micros, policy: &Policy, side: &Side) -> Duration {
         if policy.rate <= 0.0 || policy.paused {
-            return PERIOD_MAX;
+            return self.period_max();
         }
         let level = Self::level(now, policy, side);
         let enough = (f64::from(policy.burst) * 0.5e6).max(1e6);
@@ -48,7 +50,7 @@ impl Room {
             enough
         };
         let micros = (missing / policy.rate).ceil();
-        Duration::from_micros(micros as u64).clamp(PERIOD_MIN, PERIOD_MAX)
+        Duration::from_micros(micros as u64).clamp(PERIOD_MIN, self.period_max())
     }
 
     /// Micro-turns the bucket holds by now, as far as this node knows.
@@ -119,6 +121,10 @@ impl Room {
             return None;
         }
         let presence = self.presence(now, event, &policy_now, writer, side, resting);
+        let led = now.since(side.gate.stepped_at) < LED_FOR && !self.is_home(now, event.home_key);
+        if led {
+            candidates.clear();
+        }
         let gate = &mut side.gate;
         let mut claims: Vec<_> = gate.leased.values().copied().collect();
         claims.sort_unstable_by_key(|turn| (turn.until, turn.id));

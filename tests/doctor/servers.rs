@@ -45,7 +45,7 @@ async fn a_default_server_works_and_might_keep_better() {
     ] {
         told.says(about, "ok", &[]);
     }
-    told.says("scripts", "ok", &["all 16 partitions"]);
+    told.says("scripts", "ok", &["all 24 partitions"]);
     told.says("deployment", "ok", &["nothing of ours is there"]);
     let left: Vec<String> = tokio::task::block_in_place(|| redis.run(&["KEYS", "*"]));
     assert!(left.is_empty(), "it left {left:?}");
@@ -131,14 +131,14 @@ async fn a_cluster_is_looked_at_whole() {
     told.says("reachable", "ok", &["6 servers"]);
     told.says("slots", "ok", &["all 16384"]);
     told.says("replicas", "ok", &[]);
-    told.says("spread", "ok", &["of 16 partitions"]);
+    told.says("spread", "ok", &["of 24 partitions"]);
     told.says("eviction", "ok", &["6 servers"]);
     told.says("persistence", "ok", &["6 servers"]);
     let set = "CONFIG SET cluster-require-full-coverage no";
     told.says("coverage", "warn", &["one lost shard stops all", set]);
     told.says("listener", "warn", &["no balancer"]);
     told.says("clocks", "ok", &["6 servers"]);
-    told.says("scripts", "ok", &["all 16 partitions"]);
+    told.says("scripts", "ok", &["all 24 partitions"]);
     for server in &cluster.servers {
         let left: Vec<String> = tokio::task::block_in_place(|| server.run(&["KEYS", "tg:*"]));
         assert!(left.is_empty(), "it left {left:?}");
@@ -201,7 +201,7 @@ async fn nodes_that_run_are_told_with_what_they_made() {
         }
     };
     assert_eq!(told.code, Some(0), "{:#}", told.report);
-    told.says("deployment", "ok", &["format 1, 16 partitions"]);
+    told.says("deployment", "ok", &["format 1, 24 partitions"]);
     let node_is = format!("node 0 at {}", node.address);
     told.says("nodes", "ok", &[&node_is, "this one's number"]);
     drop(node);

@@ -17,8 +17,9 @@ static KEYS: LazyLock<[TicketKeys; 2]> = LazyLock::new(|| {
 static PASSES: LazyLock<(PassKeys, String)> = LazyLock::new(|| {
     let keys = PassKeys::new("k1", &[("k1".to_owned(), [9; 32])]).unwrap();
     let event = EventId::new("sale").unwrap();
-    let pass = keys.sign(&event, TicketId::from_u128(5), Micros(1 << 50), 30_000_000);
-    (keys, pass)
+    let recipe = keys.recipe(Micros(1 << 50), 30_000_000);
+    let pass = keys.sign(&event, TicketId::from_u128(5), &recipe);
+    (keys, pass.unwrap())
 });
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -1,6 +1,6 @@
 //! At rest all nodes and the store agree exactly, for every ticket (I6).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::sale::{End, SECOND, Story, event_name};
 
 const TICKETS: usize = 1_500;
 /// How often a fleet is looked at that does not agree yet, and how long: those who closed their tab
-/// have to expire, and after a fault nobody does for a whole time to live.
+/// have to expire, and after a fault nobody does for a whole time to live; so do those who missed a turn.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const AGREED_WITHIN: u64 = 90 * SECOND;
 
@@ -86,6 +86,33 @@ pub fn waiting(events: usize, stories: &[Story]) -> Lines {
         line.extend(story.token().map(str::to_owned));
     }
     lines
+}
+
+/// Who is in the store's line of a sale though they do not wait: at most so many of them, in words.
+pub fn strangers(fleet: &Fleet, lines: &Lines, stories: &[Story], most: usize) -> Vec<String> {
+    let held = tokio::task::block_in_place(|| held(fleet));
+    let waiting: HashSet<_> = lines
+        .values()
+        .flatten()
+        .map(|token| key_of(token))
+        .collect();
+    let known = stories
+        .iter()
+        .filter_map(|story| Some((key_of(story.token()?).1, story)));
+    let known: HashMap<_, _> = known.collect();
+    let of_sale = lines.keys().filter_map(|event| held.get(event));
+    let strangers = of_sale.flatten().filter(|key| !waiting.contains(key));
+    let told = strangers.map(|(arrival, id)| match known.get(id) {
+        None => format!("{id:?} of {arrival}, of whom nobody knows"),
+        Some(story) => {
+            let last = story.seen.last();
+            format!(
+                "{id:?} of {arrival}: {:?}, {:?} after {last:?}",
+                story.kind, story.end
+            )
+        }
+    });
+    told.take(most).collect()
 }
 
 /// Looks until all nodes and the store agree on these lines, or says in what they do not.

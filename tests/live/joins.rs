@@ -267,7 +267,7 @@ fn mixed(leaving: Vec<String>) -> impl Fn(u64) -> Request + Send + Sync + 'stati
 }
 
 /// What grows with the crowd lies evenly on the masters. What grows with those let in does not: one
-/// master has the gate. What an enter costs there is shown.
+/// master has the gate. It is little enough for that master not to stand out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hot_event_loads_all_masters_alike() {
     let _alone = crate::sale::alone().await;
@@ -320,7 +320,10 @@ async fn a_hot_event_loads_all_masters_alike() {
     let all = since(&counts(&fleet), &before);
     entering.shutdown().await;
     let entered = entered.load(Ordering::Relaxed);
-    compare(&format!("the same with {entered} enters, by master"), &all);
+    let apart = apart.max(compare(
+        &format!("the same with {entered} enters, by master"),
+        &all,
+    ));
     let mut cpu: Vec<_> = all.iter().map(|counts| counts.cpu).collect();
     cpu.sort_unstable();
     println!(

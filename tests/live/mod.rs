@@ -13,7 +13,7 @@ mod soak;
 
 use nodes::Fleet;
 
-use crate::sale::{Sale, Terms, drive_to_the_end};
+use crate::sale::{SECOND, Sale, Terms, drive_to_the_end};
 
 const NODES: usize = 3;
 /// After this part of the visitors has entered, who then waits keeps waiting: about every tenth, since
@@ -21,6 +21,9 @@ const NODES: usize = 3;
 const ENTERED_AT_PAUSE_PERCENT: usize = 72;
 /// Ten times what nodes take to hear of each other, since tests share the machine. Microseconds.
 const LAG: u64 = 500_000;
+
+/// Who missed a turn and does not come back is soon forgotten, or nothing would be at rest at the end.
+const LATE_GRACE: u64 = 20 * SECOND;
 
 fn visitors() -> usize {
     std::env::var("FLEET_VISITORS")
@@ -40,6 +43,7 @@ fn terms(events: usize) -> Terms {
         lag: LAG,
         rate,
         burst: (rate / 2.0).ceil() as u32 + 2,
+        late_grace: LATE_GRACE,
         ..Terms::SALE
     }
 }

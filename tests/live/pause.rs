@@ -4,6 +4,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::nodes::Fleet;
 use crate::api::client::{Client, Request};
 use crate::kit::process::LOOK_EVERY;
@@ -12,6 +14,8 @@ use crate::sale::{SECOND, Sale, Terms, event_name};
 const TOKEN: &str = "the-admin-token-of-this-test";
 /// A visitor who dawdles is back so long after the turn lapsed.
 const DAWDLES: u64 = 3 * SECOND;
+/// So many events are paused at the same time.
+const AT_ONCE: usize = 6;
 
 /// What the nodes must be told.
 pub fn settings() -> String {
@@ -28,13 +32,24 @@ pub async fn close(fleet: &Fleet, sale: &Sale) {
         format!("/api/v1/admin/events/{name}")
     });
     let events: Vec<_> = events.collect();
-    let mut admin = Client::connect(fleet.nodes[0].admin).await;
-    for event in &events {
-        let pause = Request::new("PATCH", event).body(r#"{"paused": true}"#);
-        let pause = pause.header("authorization", &format!("Bearer {TOKEN}"));
-        let answer = admin.call(&pause).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+    // Quickly, while people go on entering: through all nodes at once.
+    let mut pausing = JoinSet::new();
+    for first in 0..AT_ONCE {
+        let admin = fleet.nodes[first % fleet.nodes.len()].admin;
+        let own: Vec<_> = events
+            .iter()
+            .skip(first)
+            .step_by(AT_ONCE)
+            .cloned()
+            .collect();
+        pausing.spawn(async move {
+            let mut admin = Client::connect(admin).await;
+            for event in own {
+                pause(&mut admin, &event).await;
+            }
+        });
     }
+    pausing.join_all().await;
     for node in &fleet.nodes {
         let mut admin = Client::connect(node.admin).await;
         for event in &events {
@@ -45,6 +60,13 @@ pub async fn close(fleet: &Fleet, sale: &Sale) {
     }
     tokio::time::sleep(everybody_ends(terms)).await;
     sale.closing.store(true, Ordering::Relaxed);
+}
+
+async fn pause(admin: &mut Client, event: &str) {
+    let pause = Request::new("PATCH", event).body(r#"{"paused": true}"#);
+    let pause = pause.header("authorization", &format!("Bearer {TOKEN}"));
+    let answer = admin.call(&pause).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
 async fn is_paused(admin: &mut Client, event: &str) -> bool {

@@ -31,6 +31,8 @@ pub struct Terms {
     pub burst: u32,
     /// How long a turn waits for its visitor.
     pub ready_ttl: u64,
+    /// Within which those who missed a turn are called again.
+    pub late_grace: u64,
     /// After which silence a visitor counts as gone.
     pub heartbeat_ttl: u64,
     /// For how long a goodbye by the beacon can be taken back.
@@ -57,6 +59,7 @@ impl Terms {
         rate: 2.5,
         burst: 3,
         ready_ttl: 8 * SECOND,
+        late_grace: 120 * SECOND,
         heartbeat_ttl: 15 * SECOND,
         leave_grace: 5 * SECOND,
         poll_max: 5 * SECOND,
@@ -74,7 +77,7 @@ impl Terms {
             format!("defaults.burst={}", self.burst),
             format!("defaults.ready_ttl={}s", seconds(self.ready_ttl)),
             format!("defaults.heartbeat_ttl={}s", seconds(self.heartbeat_ttl)),
-            "defaults.late_grace=2m".to_owned(),
+            format!("defaults.late_grace={}s", seconds(self.late_grace)),
             "defaults.ticket_ttl=30m".to_owned(),
             "defaults.pass_ttl=5m".to_owned(),
             format!("defaults.leave_grace={}s", seconds(self.leave_grace)),

@@ -17,7 +17,7 @@ use crate::api::client::{Answer, Client, Request};
 
 const NOW: u64 = 1_800_000_000_000_000;
 const SECOND: u64 = 1_000_000;
-const PARTITIONS: u16 = 16;
+const PARTITIONS: u16 = 24;
 /// How many calls a store is asked with that does not answer.
 const FOR_EVER: u32 = u32::MAX;
 
@@ -256,7 +256,7 @@ async fn a_store_of_another_shape_stops_the_node_and_is_not_written_to() {
     assert_eq!(join(&mut client).await.status, 202);
     let error = node.failed().await.to_string();
     assert!(
-        error.contains("8 partitions") && error.contains("with 16"),
+        error.contains("8 partitions") && error.contains("with 24"),
         "{error}"
     );
     node.stop(&config).await;

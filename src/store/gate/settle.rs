@@ -31,7 +31,17 @@ impl Gate {
             self.learn(learnt, changes);
         }
         for turn in &request.called {
-            if self.entered.by_id.contains_key(&turn.id) || lapsed(turn.until, now) {
+            if self.entered.by_id.contains_key(&turn.id) {
+                continue;
+            }
+            if lapsed(turn.until, now) {
+                // Missed: it was paid for and came back, and its owner may.
+                let until = Micros(turn.until.0.saturating_add(policy.late_grace));
+                let known = self.called.by_id.contains_key(&turn.id)
+                    || self.missed.by_id.contains_key(&turn.id);
+                if !known && until > now {
+                    self.learn(vec![Change::Missed(turn.id, Some(until))], changes);
+                }
                 continue;
             }
             let mut learnt = vec![Change::Called(turn.id, Some(turn.until))];

@@ -86,20 +86,19 @@ impl Entry {
         let position = parse_position(&position).ok_or_else(|| reply.unexpected())?;
         let mut before = Position::default();
         let mut batch = None;
-        let mut gate = Steps::default();
+        let (mut gate, mut step) = (None, None);
         for (name, value) in reply.pairs(fields, Reply::text, Reply::bytes)? {
             match name.as_str() {
                 "p" => before = position_of(value)?,
                 "b" => batch = Some(decoded(&value)?),
-                "g" => gate.event = Some(event_of(value)?),
-                "n" => gate.node = number_of(value)?,
-                "v" => gate.version = number_of(value)?,
-                "t" => gate.now = number_of(value)?,
-                "r" => gate.records = records_of(&value)?,
+                "g" => gate = Some(event_of(value)?),
+                "r" => step = Some(value),
                 _ => {}
             }
         }
-        let batch = batch.or_else(|| gate.batch());
+        if let (Some(event), Some(step)) = (gate, step) {
+            batch = Some(step_of(event, &step)?);
+        }
         Ok(Self {
             position,
             before,
@@ -108,26 +107,24 @@ impl Entry {
     }
 }
 
-/// What a step of a gate wrote.
-#[derive(Default)]
-struct Steps {
-    event: Option<EventId>,
-    node: u16,
-    version: u64,
-    now: u64,
-    records: Vec<Record>,
-}
-
-impl Steps {
-    fn batch(self) -> Option<Batch> {
-        Some(Batch {
-            node: NodeId(self.node),
-            epoch: FROM_THE_GATE,
-            seq: self.version,
-            clock: Micros(self.now),
-            events: vec![(self.event?, self.records)],
-        })
-    }
+/// What a step of a gate wrote: node, version, clock, and records, all numbers big-endian.
+fn step_of(event: EventId, bytes: &[u8]) -> Result<Batch, StoreError> {
+    let head = || {
+        let (node, rest) = bytes.split_first_chunk()?;
+        let (version, rest) = rest.split_first_chunk()?;
+        let (clock, rest) = rest.split_first_chunk()?;
+        let version = u64::from_be_bytes(*version);
+        let clock = Micros(u64::from_be_bytes(*clock));
+        Some((NodeId(u16::from_be_bytes(*node)), version, clock, rest))
+    };
+    let (node, seq, clock, records) = head().ok_or_else(|| Reply(DURING).unexpected())?;
+    Ok(Batch {
+        node,
+        epoch: FROM_THE_GATE,
+        seq,
+        clock,
+        events: vec![(event, records_of(records)?)],
+    })
 }
 
 /// A record of a gate is its kind, 16 bytes of id, and the moment as a big-endian number.
@@ -164,12 +161,6 @@ fn event_of(bytes: Vec<u8>) -> Result<EventId, StoreError> {
 
 fn position_of(bytes: Vec<u8>) -> Result<Position, StoreError> {
     parse_position(&text_of(bytes)?).ok_or_else(|| Reply(DURING).unexpected())
-}
-
-fn number_of<T: std::str::FromStr>(bytes: Vec<u8>) -> Result<T, StoreError> {
-    text_of(bytes)?
-        .parse()
-        .map_err(|_| Reply(DURING).unexpected())
 }
 
 /// The position that a stream's id means: milliseconds, then a count.

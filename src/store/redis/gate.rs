@@ -45,122 +45,90 @@ impl Redis {
         call
     }
 
-    pub(super) async fn do_advance(&self, request: AdvanceRequest) -> Result<Advanced, StoreError> {
-        const DURING: &str = "advance a gate";
-        let AdvanceRequest {
-            event,
-            node,
-            serial,
-            policy,
-            version,
-            candidates,
-            homes,
-            presence,
-            given_back,
-            claims,
-            lease_held,
-            lease_wanted,
-        } = request;
-        let (word, sent_at, horizon) = match presence {
-            Presence::Quiet => ("quiet", Micros(0), Micros(0)),
-            Presence::Gone => ("gone", Micros(0), Micros(0)),
-            Presence::Here { sent_at, horizon } => ("here", sent_at, horizon),
+    /// Lets in whose turn it is; all the others are `None`. Of one event, at least one.
+    pub(super) async fn admit(
+        &self,
+        event: &EventId,
+        enters: &[EnterRequest],
+    ) -> Result<Vec<Option<Entry>>, StoreError> {
+        const DURING: &str = "let tickets in";
+        let ordinary = enters.iter().filter(|enter| !enter.known);
+        let Some(newest) = ordinary.clone().next_back() else {
+            return Ok(vec![None; enters.len()]);
         };
-        let packed = |home: &Home| {
-            let arrival = home.arrival.0.to_be_bytes();
-            home.node.0.to_be_bytes().into_iter().chain(arrival)
-        };
-        let mut call = self.step(&self.scripts.advance, &event, node, &policy);
-        call.number(serial)
-            .number(version)
-            .number(lease_held)
-            .number(lease_wanted)
-            .arg(word)
-            .number(sent_at.0)
-            .number(horizon.0)
-            .arg(homes.iter().flat_map(packed).collect::<Vec<u8>>())
-            .number(candidates.len())
-            .number(given_back.len());
-        for id in candidates.iter().chain(&given_back) {
-            call.arg(*id.as_bytes());
-        }
-        for turn in &claims {
-            call.arg(*turn.id.as_bytes()).number(turn.until.0);
+        let pass_ttl = newest.policy.pass_ttl;
+        let keyring = self.keys.load_full();
+        let base = keyring.home_base(event);
+        let [_, called, _, active, entered, pass, ends] = keys::gate(base, event);
+        let names = [keys::state(base), keys::feed(base)];
+        let names = names
+            .into_iter()
+            .chain([called, active, entered, pass, ends]);
+        let mut call = Call::new(&self.scripts.admit, names.collect());
+        self.clock_and_feed(&mut call);
+        call.arg(event.as_str())
+            .number(newest.node.0)
+            .number(pass_ttl);
+        for enter in ordinary {
+            call.arg(*enter.id.as_bytes()).arg(enter.pass.as_str());
         }
         let reply = Reply(DURING);
         let answer = reply.list(call.run(self.link().await?, DURING).await?)?;
-        let answer = <[Value; 12]>::try_from(answer).map_err(|_| reply.unexpected())?;
-        let [
-            version,
-            stale,
-            called,
-            missed,
-            entered,
-            lease,
-            active,
-            open_turns,
-            level,
-            heard,
-            kept_by,
-            now,
-        ] = answer;
-        Ok(Advanced {
-            version: reply.number(version)?,
-            stale: reply.number::<u8>(stale)? == 1,
-            called: turns(reply, called)?,
-            missed: ids(reply, missed)?,
-            entered: ids(reply, entered)?,
-            lease: reply.number(lease)?,
-            active: reply.number(active)?,
-            open_turns: reply.number(open_turns)?,
-            level: reply.number(level)?,
-            heard: reply.number::<u8>(heard)? == 1,
-            kept: kept(reply, kept_by)?,
-            now: reply.micros(now)?,
-        })
+        let [now, entries] = <[Value; 2]>::try_from(answer).map_err(|_| reply.unexpected())?;
+        let now = reply.micros(now)?;
+        let until = Micros(now.0.saturating_add(pass_ttl));
+        let mut entries = reply.list(entries)?.into_iter();
+        let mut entry = |enter: &EnterRequest| {
+            if enter.known {
+                return Ok(None);
+            }
+            let granted = entries.next().ok_or_else(|| reply.unexpected())?;
+            let granted = reply.number::<u8>(granted)? == 1;
+            Ok(granted.then_some(Entry::Granted { until, now }))
+        };
+        enters.iter().map(&mut entry).collect()
     }
 
-    pub(super) async fn do_enter(&self, request: EnterRequest) -> Result<Entry, StoreError> {
-        const DURING: &str = "let a ticket in";
-        let EnterRequest {
-            event,
-            node,
-            policy,
-            id,
-            claim,
-            free,
-            pass,
-            known,
-        } = request;
-        let mut call = self.step(&self.scripts.enter, &event, node, &policy);
-        call.arg(*id.as_bytes());
-        match claim {
-            Some(turn) => call.arg(*turn.id.as_bytes()).number(turn.until.0),
-            None => call.arg("").arg(""),
+    /// One step of a gate: those who enter, one after the other, then the question for turns. The
+    /// entries are in the order of those who asked.
+    pub(super) async fn run_step(
+        &self,
+        event: &EventId,
+        enters: &[EnterRequest],
+        advance: Option<&AdvanceRequest>,
+    ) -> Result<(Vec<Entry>, Option<Advanced>), StoreError> {
+        const DURING: &str = "ask a gate";
+        // The newest policy holds for all.
+        let (script, node, policy) = match (advance, enters.last()) {
+            (Some(advance), _) => (&self.scripts.step, advance.node, &advance.policy),
+            (None, Some(enter)) => (&self.scripts.enter, enter.node, &enter.policy),
+            (None, None) => return Ok((Vec::new(), None)),
         };
-        call.number(u8::from(free))
-            .arg(pass)
-            .number(u8::from(known));
+        let mut call = self.step(script, event, node, policy);
+        call.number(enters.len());
+        for enter in enters {
+            call.arg(packed_enter(enter));
+        }
+        if let Some(advance) = advance {
+            write_advance(advance, &mut call);
+        }
         let reply = Reply(DURING);
-        let mut answer = reply
-            .list(call.run(self.link().await?, DURING).await?)?
-            .into_iter();
-        let mut next = || answer.next().ok_or_else(|| reply.unexpected());
-        Ok(match reply.text(next()?)?.as_str() {
-            "granted" => Entry::Granted {
-                until: reply.micros(next()?)?,
-                now: reply.micros(next()?)?,
-            },
-            "again" => Entry::Again {
-                pass: reply.text(next()?)?,
-                until: reply.micros(next()?)?,
-                now: reply.micros(next()?)?,
-            },
-            "over" => Entry::Over,
-            "missed" => Entry::Missed,
-            "not called" => Entry::NotCalled,
-            _ => return Err(reply.unexpected()),
-        })
+        let answer = reply.list(call.run(self.link().await?, DURING).await?)?;
+        let [now, entries, turns] =
+            <[Value; 3]>::try_from(answer).map_err(|_| reply.unexpected())?;
+        let now = reply.micros(now)?;
+        let entries = reply.list(entries)?.into_iter();
+        let entries: Vec<_> = entries
+            .map(|entry| read_entry(reply, entry, now))
+            .collect::<Result<_, _>>()?;
+        if entries.len() != enters.len() {
+            return Err(reply.unexpected());
+        }
+        let advanced = match advance {
+            Some(_) => Some(read_advanced(reply, turns, now)?),
+            None => None,
+        };
+        Ok((entries, advanced))
     }
 
     pub(super) async fn do_settle(&self, request: SettleRequest) -> Result<(), StoreError> {
@@ -279,6 +247,101 @@ impl Redis {
         }
         Ok(())
     }
+}
+
+/// What a ticket that enters says.
+fn packed_enter(request: &EnterRequest) -> Vec<u8> {
+    let claim = request.claim.map(|turn| (turn.until.0.max(1), turn.id));
+    let (until, claimed) = claim.unwrap_or((0, request.id));
+    let how = u8::from(request.free) | u8::from(request.known) << 1;
+    let mut packed = request.node.0.to_be_bytes().to_vec();
+    packed.extend(until.to_be_bytes());
+    packed.push(how);
+    packed.extend(request.id.as_bytes());
+    packed.extend(claimed.as_bytes());
+    packed.extend(request.pass.as_bytes());
+    packed
+}
+
+/// The question for turns.
+fn write_advance(request: &AdvanceRequest, call: &mut Call<'_>) {
+    let (word, sent_at, horizon) = match request.presence {
+        Presence::Quiet => ("quiet", Micros(0), Micros(0)),
+        Presence::Gone => ("gone", Micros(0), Micros(0)),
+        Presence::Here { sent_at, horizon } => ("here", sent_at, horizon),
+    };
+    let packed = |home: &Home| {
+        let arrival = home.arrival.0.to_be_bytes();
+        home.node.0.to_be_bytes().into_iter().chain(arrival)
+    };
+    call.number(request.serial)
+        .number(request.version)
+        .number(request.lease_held)
+        .number(request.lease_wanted)
+        .arg(word)
+        .number(sent_at.0)
+        .number(horizon.0)
+        .arg(request.homes.iter().flat_map(packed).collect::<Vec<u8>>())
+        .number(request.candidates.len())
+        .number(request.given_back.len());
+    for id in request.candidates.iter().chain(&request.given_back) {
+        call.arg(*id.as_bytes());
+    }
+    for turn in &request.claims {
+        call.arg(*turn.id.as_bytes()).number(turn.until.0);
+    }
+}
+
+fn read_entry(reply: Reply, entry: Value, now: Micros) -> Result<Entry, StoreError> {
+    let mut answer = reply.list(entry)?.into_iter();
+    let mut next = || answer.next().ok_or_else(|| reply.unexpected());
+    Ok(match reply.text(next()?)?.as_str() {
+        "granted" => Entry::Granted {
+            until: reply.micros(next()?)?,
+            now,
+        },
+        "again" => Entry::Again {
+            pass: reply.text(next()?)?,
+            until: reply.micros(next()?)?,
+            now,
+        },
+        "over" => Entry::Over,
+        "missed" => Entry::Missed,
+        "not called" => Entry::NotCalled,
+        _ => return Err(reply.unexpected()),
+    })
+}
+
+fn read_advanced(reply: Reply, answer: Value, now: Micros) -> Result<Advanced, StoreError> {
+    let answer = reply.list(answer)?;
+    let answer = <[Value; 11]>::try_from(answer).map_err(|_| reply.unexpected())?;
+    let [
+        version,
+        stale,
+        called,
+        missed,
+        entered,
+        lease,
+        active,
+        open_turns,
+        level,
+        heard,
+        kept_by,
+    ] = answer;
+    Ok(Advanced {
+        version: reply.number(version)?,
+        stale: reply.number::<u8>(stale)? == 1,
+        called: turns(reply, called)?,
+        missed: ids(reply, missed)?,
+        entered: ids(reply, entered)?,
+        lease: reply.number(lease)?,
+        active: reply.number(active)?,
+        open_turns: reply.number(open_turns)?,
+        level: reply.number(level)?,
+        heard: reply.number::<u8>(heard)? == 1,
+        kept: kept(reply, kept_by)?,
+        now,
+    })
 }
 
 fn ids(reply: Reply, value: Value) -> Result<Vec<TicketId>, StoreError> {

@@ -5,6 +5,7 @@
 //! that hold equal ranges.
 
 use crate::model::EventId;
+use crate::model::home::{self, crc16};
 
 /// How many slots Redis Cluster has.
 const SLOTS: u32 = 16_384;
@@ -38,7 +39,7 @@ impl Keys {
 
     /// The partition that holds an event's gate.
     pub fn home(&self, event: &EventId) -> u16 {
-        crc16(event.as_str().as_bytes()) % self.partitions().max(1)
+        home::gate(event, self.partitions())
     }
 
     /// The gate keys of an event begin with this.
@@ -135,20 +136,6 @@ fn tag(partition: u16, partitions: u16) -> String {
 /// The slot of a key with this tag.
 fn slot(tag: &str) -> u32 {
     u32::from(crc16(tag.as_bytes())) % SLOTS
-}
-
-/// CRC-16/XMODEM, as Redis Cluster uses it.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
-            let shifted = crc << 1;
-            if crc & 0x8000 == 0 {
-                shifted
-            } else {
-                shifted ^ 0x1021
-            }
-        })
-    })
 }
 
 #[cfg(test)]

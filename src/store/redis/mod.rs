@@ -6,6 +6,7 @@
 mod append;
 mod classify;
 mod clustered;
+mod desk;
 mod feed;
 mod gate;
 mod keys;
@@ -42,7 +43,7 @@ pub use settings::{Address, Mode, Settings};
 pub use survey::{Contents, Server, Survey, survey};
 
 /// Partitions of a store that is used for the first time, which are assumed until [`Store::meta`] says otherwise.
-pub const PARTITIONS: u16 = 16;
+pub const PARTITIONS: u16 = 24;
 
 /// A store on Redis. Ask [`Store::meta`] first: it says how many partitions the keys are made for.
 pub struct Redis {
@@ -54,6 +55,7 @@ pub struct Redis {
     keys: ArcSwap<Keys>,
     waiters: Waiters,
     acknowledged: append::Acknowledged,
+    desks: desk::Desks,
 }
 
 impl Redis {
@@ -66,6 +68,7 @@ impl Redis {
             scripts: Scripts::new(),
             waiters: Waiters::default(),
             acknowledged: append::Acknowledged::default(),
+            desks: desk::Desks::default(),
         }
     }
 

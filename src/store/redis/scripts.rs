@@ -11,8 +11,9 @@ pub(super) struct Scripts {
     pub append: Text,
     pub rule: Text,
     pub erase: Text,
-    pub advance: Text,
+    pub admit: Text,
     pub enter: Text,
+    pub step: Text,
     pub settle: Text,
     pub clock: Text,
 }
@@ -36,8 +37,9 @@ impl Scripts {
             append: script!("common", "append"),
             rule: script!("common", "rule"),
             erase: script!("common", "erase"),
-            advance: script!("common", "gate", "advance"),
-            enter: script!("common", "gate", "enter"),
+            admit: script!("common", "admit"),
+            enter: script!("common", "gate", "enter", "step"),
+            step: script!("common", "gate", "enter", "advance", "step"),
             settle: script!("common", "gate", "settle"),
             clock: script!("common", "clock"),
         }

@@ -9,7 +9,7 @@ mod table;
 use super::faults::still::{self, Still};
 use super::faults::{lasting, now, until_well};
 use super::nodes::Fleet;
-use super::{LAG, NODES, agree, pause};
+use super::{LAG, LATE_GRACE, NODES, agree, pause};
 use crate::sale::{Down, Outage, SECOND, Sale, Terms, alone, drive_to_the_end};
 use table::{Happened, table};
 
@@ -21,6 +21,8 @@ const RATE: f64 = 2.5;
 const COMES: f64 = 0.85;
 /// The first rush is so many seconds of line.
 const RUSH: f64 = 60.0;
+/// How many are told who are in line and do not wait.
+const STRANGERS_TOLD: usize = 12;
 /// Before the first fault, in seconds.
 const QUIET: u64 = 5;
 
@@ -39,6 +41,7 @@ fn terms(seconds: u64) -> Terms {
         lag: LAG,
         rate: RATE,
         burst: NODES as u32 + 1,
+        late_grace: LATE_GRACE,
         // A beacon to a node that hangs is heard when it wakes, and must not outlive the next poll.
         leave_grace: 2 * Terms::SALE.poll_max,
         late_percent: (100.0 * later / (rush + later)) as u32,
@@ -86,7 +89,10 @@ async fn a_long_sale_with_one_fault_after_another() {
     let lines = agree::waiting(EVENTS, &sold.run.stories);
     match agree::until_agreed(&fleet, &lines).await {
         Ok(agreed) => println!("at the end {agreed}"),
-        Err(word) => wrong.push(word),
+        Err(word) => {
+            let strangers = agree::strangers(&fleet, &lines, &sold.run.stories, STRANGERS_TOLD);
+            wrong.push(format!("{word}; in line without waiting: {strangers:#?}"));
+        }
     }
     for word in &wrong {
         println!("WRONG at the end: {word}");

@@ -2,8 +2,12 @@
 //! waiting after the other's turn.
 
 use super::Verdict;
-use crate::sale::reading::Reading;
-use crate::sale::story::{Outage, Run, What};
+use crate::sale::plan::SECOND;
+use crate::sale::reading::{Reading, Turn};
+use crate::sale::story::{Down, Outage, Run, What};
+
+/// For so long at least a node that does not hear the gate gives nothing by itself.
+const ALONE_AFTER: u64 = 4 * SECOND;
 
 pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     let mut verdict = Verdict::new("turns in the order of joining (pairs)");
@@ -13,10 +17,9 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
             let heard = run.heard_by(joined);
             let later = |second: &&Reading| second.join_sent > heard;
             for second in event.iter().filter(later) {
-                let fine = second
-                    .turns
-                    .first()
-                    .is_none_or(|turn| !waits_after(run, first, turn.given.to));
+                let fine = second.turns.first().is_none_or(|turn| {
+                    !waits_after(run, first, turn.given.to) || shared(run, turn)
+                });
                 let at = second.turns.first().map_or(0, |turn| turn.given.to);
                 verdict.expect(fine, at, || {
                     format!(
@@ -33,6 +36,16 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
         }
     }
     verdict
+}
+
+/// Whether a node may have given this turn by itself, while it heard nothing of the gate: those further
+/// ahead whose turns are the gate's wait for it, and are first when it is back.
+fn shared(run: &Run, turn: &Turn) -> bool {
+    run.outages.iter().any(|outage| {
+        let away = matches!(outage.what, Down::Store { .. });
+        let alone = outage.killed + ALONE_AFTER <= turn.given.to;
+        away && alone && turn.given.from <= outage.ready
+    })
 }
 
 /// What a visitor was told, when, and by which node.
@@ -76,7 +89,7 @@ fn waits_after(run: &Run, reading: &Reading, another: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made_up::{down, run, visitor};
+    use super::super::made_up::{down, run, visitor, without};
     use super::*;
     use crate::sale::reading::read_all;
     use crate::sale::story::{Call, End, Story};
@@ -96,6 +109,22 @@ mod tests {
     #[test]
     fn an_overtaken_visitor_is_found() {
         assert_eq!(wrong(&run(overtaken())), 1);
+    }
+
+    #[test]
+    fn a_node_by_itself_may_pass_over_those_who_wait_for_the_gate() {
+        let away = |killed| {
+            let store = Down::Store { forgets: 0 };
+            wrong(&without(run(overtaken()), store, killed, 32))
+        };
+        assert_eq!(away(10), 1, "it has not been alone for long");
+        let mut late = overtaken();
+        for seen in late.iter_mut().flat_map(|story| &mut story.seen[1..]) {
+            seen.sent += 5 * SECOND;
+            seen.received += 5 * SECOND;
+        }
+        let alone = without(run(late), Down::Store { forgets: 0 }, 10, 82);
+        assert_eq!(wrong(&alone), 0);
     }
 
     #[test]

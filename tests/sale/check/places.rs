@@ -1,13 +1,17 @@
 //! The place shown to a waiting visitor never rises, also across a kill. A turn missed starts anew.
 
 use super::Verdict;
-use crate::sale::story::{Place, Run, Story, What};
+use crate::sale::story::{Down, Place, Run, Story, What};
 
 pub fn check(run: &Run) -> Verdict {
     let mut verdict = Verdict::new(super::PLACES);
     let mut across = 0_u64;
     for story in &run.stories {
         let shown = shown(run, story);
+        let Some(joined) = shown.first() else {
+            continue;
+        };
+        let settled = settled(run, joined);
         for (
             at,
             &Shown {
@@ -28,9 +32,13 @@ pub fn check(run: &Run) -> Verdict {
                 .rev()
                 .take_while(|was| was.place.position > 0);
             let heard = |told: &Shown| {
-                let same = node.is_some() && node == told.node && told.now <= asked;
+                // The same process: one that was started anew goes by what the store holds.
+                let same = node.is_some()
+                    && node == told.node
+                    && told.now <= asked
+                    && !started_anew(run, told.now, now);
                 // Those who joined elsewhere just before may come late on a busy machine.
-                let same = same && told.now >= shown[0].now + 4 * run.terms.lag;
+                let same = same && told.now >= settled;
                 (same || told.heard <= asked) && told.firm
             };
             // Of all that was told before and is known where this is told, the least.
@@ -41,10 +49,21 @@ pub fn check(run: &Run) -> Verdict {
             if let Some(told) = promised {
                 across += u64::from(run.outages.iter().any(|o| o.touches(told.now, now)));
             }
-            let fine = promised.is_none_or(|was| place.position <= was.place.position);
+            // In any case what was told at the join binds all nodes for ever.
+            let binding = shown[..at].iter().all(|was| was.place.position > 0);
+            let most = [
+                promised,
+                Some(joined).filter(|_| binding && run.terms.nodes > 1),
+            ];
+            let most = most
+                .into_iter()
+                .flatten()
+                .map(|was| was.place.position)
+                .min();
+            let fine = most.is_none_or(|most| place.position <= most);
             verdict.expect(fine, now, || {
                 let (visitor, event, kind) = (story.visitor, story.event, story.kind);
-                let was = promised.map_or(0, |was| was.place.position);
+                let was = most.unwrap_or(0);
                 let all = shown.iter().map(|told| (told.now, told.place.position, told.node));
                 let all: Vec<_> = all.collect();
                 format!(
@@ -59,6 +78,27 @@ pub fn check(run: &Run) -> Verdict {
         .figures
         .push(("of these, compared across an outage", across.to_string()));
     verdict
+}
+
+/// Whether a node may have ended and been started again between two moments.
+fn started_anew(run: &Run, from: u64, to: u64) -> bool {
+    run.outages.iter().any(|outage| {
+        let ends = matches!(outage.what, Down::Node | Down::Stopped);
+        ends && outage.touches(from, to)
+    })
+}
+
+/// From when on a node is held to its own word: by then it has heard of all who joined before, also of
+/// those whom other nodes could not tell of because the store was away.
+fn settled(run: &Run, joined: &Shown) -> u64 {
+    let lag = run.terms.lag;
+    let before = joined.asked.saturating_sub(lag);
+    let away = run.outages.iter().filter(|outage| {
+        let apart = matches!(outage.what, Down::Store { .. } | Down::Frozen);
+        apart && outage.touches(before, joined.now)
+    });
+    let away = away.map(|outage| outage.ready.saturating_add(lag));
+    away.fold(joined.now + 4 * lag, u64::max)
 }
 
 /// Whether what was told at `told` outlives every kill: an answer from its last moments may rest on
@@ -107,7 +147,8 @@ fn shown(run: &Run, story: &Story) -> Vec<Shown> {
 mod tests {
     use super::super::made_up::{down, run, visitor, without};
     use super::*;
-    use crate::sale::story::{Down, End};
+    use crate::sale::plan::SECOND;
+    use crate::sale::story::End;
 
     /// A visitor who was told 3, then 4, by these nodes.
     fn told_by(nodes: [usize; 2]) -> Story {
@@ -128,6 +169,21 @@ mod tests {
         assert_eq!(away(told_by([0, 1]), 50), 0);
         assert_eq!(away(told_by([1, 1]), 50), 1);
         assert_eq!(away(told_by([0, 1]), 30), 1);
+    }
+
+    #[test]
+    fn who_joins_without_the_store_is_held_to_what_was_told_then() {
+        let later = |position, from| {
+            let story = visitor(1, 10, 5).polls(30, 3).polls(60, position);
+            let mut story = story.ends(End::Unfinished);
+            for seen in &mut story.seen {
+                seen.node = Some(0);
+            }
+            let mut run = without(run(vec![story]), Down::Store { forgets: 0 }, from, 70);
+            (run.terms.nodes, run.terms.lag) = (3, SECOND / 10);
+            check(&run).wrong
+        };
+        assert_eq!((later(4, 5), later(4, 20), later(6, 5)), (0, 1, 1));
     }
 
     #[test]

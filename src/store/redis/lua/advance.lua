@@ -1,21 +1,27 @@
 -- Calls the next tickets.
 --
--- More ARGV: serial, version, lease held, lease wanted, presence (with when it was sent and its
---            horizon), homes of the candidates (packed), how many candidates, how many given back,
---            then candidates, given back, and claims as ids and ends.
+-- ARGV from `ADVANCE`: serial, version, lease held, lease wanted, presence (with when it was sent and
+--            its horizon), homes of the candidates (packed), how many candidates, how many given
+--            back, then candidates, given back, and claims as ids and ends.
 local LATE_AFTER = 1500000
-local serial, version = tonumber(ARGV[16]), tonumber(ARGV[17])
-local lease_held, lease_wanted = tonumber(ARGV[18]), tonumber(ARGV[19])
-local presence, sent_at, horizon = ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22])
-local homes = ARGV[23]
-local candidates, given_back = {}, {}
-for k = 1, tonumber(ARGV[24]) do
-  candidates[k] = ARGV[25 + k]
+local ADVANCE = 17 + tonumber(ARGV[16])
+local serial, version, lease_held, lease_wanted, presence, sent_at, horizon, homes
+local candidates, given_back, claims_from = {}, {}, 0
+
+local function read_question()
+  serial, version = tonumber(ARGV[ADVANCE]), tonumber(ARGV[ADVANCE + 1])
+  lease_held, lease_wanted = tonumber(ARGV[ADVANCE + 2]), tonumber(ARGV[ADVANCE + 3])
+  presence, sent_at, horizon = ARGV[ADVANCE + 4], tonumber(ARGV[ADVANCE + 5]), tonumber(ARGV[ADVANCE + 6])
+  homes = ARGV[ADVANCE + 7]
+  local first = ADVANCE + 10
+  for k = 1, tonumber(ARGV[ADVANCE + 8]) do
+    candidates[k] = ARGV[first + k - 1]
+  end
+  for k = 1, tonumber(ARGV[ADVANCE + 9]) do
+    given_back[k] = ARGV[first + #candidates + k - 1]
+  end
+  claims_from = first + #candidates + #given_back
 end
-for k = 1, tonumber(ARGV[25]) do
-  given_back[k] = ARGV[25 + #candidates + k]
-end
-local claims_from = 26 + #candidates + #given_back
 
 -- How many turns may be given now: what the bucket holds and the cap leaves. Turns that are open or
 -- leased count as taken, since each is a promise.
@@ -162,47 +168,52 @@ local function settle_lease()
   lease.held = kept + more
 end
 
-if bucket.filled_at == 0 and version > 0 then
-  -- What the caller knows was lost here: it is to be told first, see `settle`.
-  return { '0', 1, {}, {}, {}, '0', 0, 0, '0', 0, {}, text(now) }
-end
-refill()
-local missed = dispose()
-local late = presence == 'here' and sent_at + LATE_AFTER < now or not newer()
-local heard = false
-if not late then
-  heard = note_presence()
-  -- One that is late may speak of a turn that was given anew since.
-  for _, id in ipairs(given_back) do
-    if redis.call('ZREM', KEY.called, id) == 1 then
-      refund(1)
+function advance()
+  load()
+  read_question()
+  if bucket.filled_at == 0 and version > 0 then
+    -- What the caller knows was lost here: it is to be told first, see `settle`.
+    return { '0', 1, {}, {}, {}, '0', 0, 0, '0', 0, {} }
+  end
+  advanced = true
+  refill()
+  local missed = dispose()
+  local late = presence == 'here' and sent_at + LATE_AFTER < now or not newer()
+  local heard = false
+  if not late then
+    heard = note_presence()
+    -- One that is late may speak of a turn that was given anew since.
+    for _, id in ipairs(given_back) do
+      if redis.call('ZREM', KEY.called, id) == 1 then
+        refund(1)
+      end
     end
   end
-end
-local lapses = #missed
-for k = claims_from, #ARGV, 2 do
-  if not claim(ARGV[k], tonumber(ARGV[k + 1])) and not late then
-    miss(ARGV[k])
-    missed[#missed + 1] = ARGV[k]
+  local lapses = #missed
+  for k = claims_from, #ARGV, 2 do
+    if not claim(ARGV[k], tonumber(ARGV[k + 1]), node) and not late then
+      miss(ARGV[k])
+      missed[#missed + 1] = ARGV[k]
+    end
   end
+  open_turns, active = redis.call('ZCARD', KEY.called), redis.call('ZCARD', KEY.active)
+  local stale = late or version ~= bucket.version
+  local turns, over, given = nil, {}, false
+  if stale then
+    turns = redis.call('ZRANGE', KEY.called, 0, -1, 'WITHSCORES')
+  else
+    turns, over, given = call()
+  end
+  if not late then
+    settle_lease()
+  end
+  if given or lapses > 0 then
+    bucket.version = bucket.version + 1
+  end
+  local lease = bucket.leases[node]
+  return {
+    text(bucket.version), stale and 1 or 0, turns, missed, over, text(lease and lease.held or 0),
+    active, open_turns, text(bucket.level), heard and 1 or 0, kept_by(),
+  }
 end
-open_turns, active = redis.call('ZCARD', KEY.called), redis.call('ZCARD', KEY.active)
-local stale = late or version ~= bucket.version
-local turns, over, given = nil, {}, false
-if stale then
-  turns = redis.call('ZRANGE', KEY.called, 0, -1, 'WITHSCORES')
-else
-  turns, over, given = call()
-end
-if not late then
-  settle_lease()
-end
-if given or lapses > 0 then
-  bucket.version = bucket.version + 1
-end
-save()
-local lease = bucket.leases[node]
-return {
-  text(bucket.version), stale and 1 or 0, turns, missed, over, text(lease and lease.held or 0),
-  active, open_turns, text(bucket.level), heard and 1 or 0, kept_by(), text(now),
-}
+

@@ -30,15 +30,24 @@ local policy = {
 -- The bucket: micro-turns, when it was last filled (0: never), at which rate, leases by node, and
 -- which of how many nodes go on by themselves when they are cut off.
 local bucket = { level = 0, filled_at = 0, rate = 0, version = 0, nodes = 0, leases = {}, shares = {} }
-do
+-- The fields as they were read; nil before.
+local before = nil
+
+local function load()
+  if before then
+    return
+  end
+  before = {}
   local fields = redis.call('HGETALL', KEY.gate)
   for k = 1, #fields, 2 do
     local name, value = fields[k], fields[k + 1]
-    if string.sub(name, 1, 6) == 'lease:' then
+    before[name] = value
+    local kind = string.sub(name, 1, 6)
+    if kind == 'lease:' then
       local serial, held, asked_at = string.match(value, '^(%d+) (%d+) (%d+)$')
       bucket.leases[string.sub(name, 7)] =
         { serial = tonumber(serial), held = tonumber(held), asked_at = tonumber(asked_at) }
-    elseif string.sub(name, 1, 6) == 'share:' then
+    elseif kind == 'share:' then
       local asked_at, horizon, free_at = string.match(value, '^(%d+) (%d+) (%d+)$')
       bucket.shares[string.sub(name, 7)] =
         { asked_at = tonumber(asked_at), horizon = tonumber(horizon), free_at = tonumber(free_at) }
@@ -47,6 +56,7 @@ do
     end
   end
 end
+
 local dropped, freed = {}, {}
 -- How many shares are out.
 local silent = 0
@@ -57,22 +67,25 @@ local function note(kind, id, at)
   records[#records + 1] = string.char(kind) .. id .. struct.pack('>I8', at)
 end
 
--- Writes the bucket, and the feed's entry if there is something to say.
+-- Writes what changed of the bucket.
 local function save()
-  local fields = {
-    'level', text(bucket.level), 'filled_at', text(bucket.filled_at),
-    'rate', string.format('%.17g', bucket.rate), 'version', text(bucket.version),
-    'nodes', text(bucket.nodes),
-  }
+  local fields = {}
+  local function put(name, value)
+    if before[name] ~= value then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+    end
+  end
+  put('level', text(bucket.level))
+  put('filled_at', text(bucket.filled_at))
+  put('rate', string.format('%.17g', bucket.rate))
+  put('version', text(bucket.version))
+  put('nodes', text(bucket.nodes))
   for name, lease in pairs(bucket.leases) do
-    fields[#fields + 1] = 'lease:' .. name
-    fields[#fields + 1] =
-      text(lease.serial) .. ' ' .. text(lease.held) .. ' ' .. text(lease.asked_at)
+    put('lease:' .. name, text(lease.serial) .. ' ' .. text(lease.held) .. ' ' .. text(lease.asked_at))
   end
   for name, share in pairs(bucket.shares) do
-    fields[#fields + 1] = 'share:' .. name
-    fields[#fields + 1] =
-      text(share.asked_at) .. ' ' .. text(share.horizon) .. ' ' .. text(share.free_at)
+    put('share:' .. name, text(share.asked_at) .. ' ' .. text(share.horizon) .. ' ' .. text(share.free_at))
   end
   for name in pairs(dropped) do
     if not bucket.leases[name] then
@@ -84,11 +97,26 @@ local function save()
       redis.call('HDEL', KEY.gate, 'share:' .. name)
     end
   end
-  redis.call('HSET', KEY.gate, unpack(fields))
-  redis.call('SADD', KEY.gates, event)
+  if #fields > 0 then
+    redis.call('HSET', KEY.gate, unpack(fields))
+  end
+  if not before.version then
+    redis.call('SADD', KEY.gates, event)
+  end
+end
+
+-- Writes what the step changed: the bucket if it was looked at, or is new, and the feed's entry if
+-- there is something to say.
+local function finish()
+  local version = not before and redis.call('HGET', KEY.gate, 'version')
+  if not version then
+    load()
+    save()
+    version = text(bucket.version)
+  end
   if #records > 0 then
-    publish(KEY.state, KEY.feed, ARGV[1], now, tonumber(ARGV[2]), ARGV[3], 'g', event, 'n', node,
-      'v', text(bucket.version), 't', text(now), 'r', table.concat(records))
+    publish(KEY.state, KEY.feed, ARGV[1], now, tonumber(ARGV[2]), ARGV[3], 'g', event,
+      'r', struct.pack('>I2I8I8', tonumber(node), tonumber(version), now) .. table.concat(records))
   end
 end
 
@@ -243,19 +271,20 @@ local function miss(id)
   note(MISSED, id, now)
 end
 
--- Books a turn that this node gave out of its lease; without a lease the bucket pays, below zero if it
+-- Books a turn that a node gave out of its lease; without a lease the bucket pays, below zero if it
 -- must. False for one that lapsed before it was heard of.
-local function claim(id, till)
+local function claim(id, till, by)
   if redis.call('ZSCORE', KEY.called, id) or redis.call('ZSCORE', KEY.entered, id) then
     return true
   end
   if lapsed(till) then
     return false
   end
+  load()
   if bucket.filled_at > 0 then
     refill()
   end
-  local lease = bucket.leases[node]
+  local lease = bucket.leases[by]
   if lease and lease.held > 0 then
     lease.held = lease.held - 1
   else

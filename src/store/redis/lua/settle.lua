@@ -2,6 +2,7 @@
 --
 -- More ARGV: version, whether shares gave them, how many passes, how many entered, then passes as
 -- ids, texts and ends, those who entered as ids and moments, and turns as ids and ends.
+load()
 local shared = ARGV[17] == '1'
 local entries_from = 20 + 3 * tonumber(ARGV[18])
 local turns_from = entries_from + 2 * tonumber(ARGV[19])
@@ -24,9 +25,16 @@ for k = entries_from, turns_from - 1, 2 do
 end
 for k = turns_from, #ARGV, 2 do
   local id, till = ARGV[k], tonumber(ARGV[k + 1])
-  if not redis.call('ZSCORE', KEY.entered, id) and not lapsed(till) then
-    local open = redis.call('ZSCORE', KEY.called, id)
-    local missed = redis.call('ZSCORE', KEY.missed, id)
+  local open = redis.call('ZSCORE', KEY.called, id)
+  local missed = redis.call('ZSCORE', KEY.missed, id)
+  if redis.call('ZSCORE', KEY.entered, id) then
+    -- It needs no turn.
+  elseif lapsed(till) then
+    -- Missed: it was paid for and came back, and its owner may.
+    if not open and not missed and till + policy.late_grace > now then
+      redis.call('ZADD', KEY.missed, text(till + policy.late_grace), id)
+    end
+  else
     local new = not open and not (missed and till <= tonumber(missed) - policy.late_grace)
     -- Lapsed and given anew meanwhile: what came back for the one paid for the other.
     local again = open and tonumber(open) + LAPSE_GRACE <= till
@@ -64,5 +72,5 @@ else
   bucket.filled_at = bucket.filled_at + accounted
 end
 bucket.version = math.max(bucket.version, tonumber(ARGV[16])) + 1
-save()
+finish()
 return 1
