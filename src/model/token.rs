@@ -19,7 +19,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
-use super::base64url;
 use super::ids::{EVENT_ID_BYTES_MAX, EventId, NodeId, TicketId};
 use super::legacy::{LIVES, LegacyToken};
 use super::ticket::Micros;
@@ -151,7 +150,7 @@ impl TicketKeys {
         if token.len() > TOKEN_CHARS_MAX {
             return None;
         }
-        let length = base64url::decode(token, buffer)?;
+        let length = URL_SAFE_NO_PAD.decode_slice(token, buffer).ok()?;
         let bytes: &'a [u8] = buffer.get(..length)?;
         if length <= HEAD + MAC || bytes[0] != VERSION {
             return None;
