@@ -1,6 +1,6 @@
 # The verbs of this repository. CI runs the same ones: see .ci/run.
 
-.PHONY: help run build test sim sim-mutants contract interleavings fuzz live bench bench-quick bench-parts counts counts-write lint fmt check-licenses docker-replay clean
+.PHONY: help run build test sim sim-mutants contract interleavings fuzz live soak bench bench-quick bench-parts counts counts-write lint fmt check-licenses docker-replay clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -19,7 +19,7 @@ test: ## every test but those of "make live"; says what is missing to run them
 interleavings: ## small models of what threads share, in every order of their steps
 	cargo test --locked --lib --features interleavings interleavings
 
-fuzz: ## every fuzz target for FUZZ_SECONDS (60) each; what they find stays in target/fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS (60) or FUZZ_RUNS each; what they find stays in target/fuzz
 	fuzz/run
 
 contract: ## the running binary held to its OpenAPI document by an independent tool
@@ -31,9 +31,14 @@ sim: ## a whole fleet in virtual time, seed by seed: SIM_SEEDS, SIM_SEED_START, 
 sim-mutants: ## deliberate mistakes, and how many seeds of the simulation find each
 	cargo test --locked --profile sim --features mutants --test all -- sim::mutants --nocapture
 
-live: ## a real fleet over a real Redis Cluster, at full size; wants the machine to itself
+live: ## what a fleet promises, on real nodes and real Redis, with figures: about 45 minutes of the whole machine
 	.ci/need test
-	FLEET_VISITORS=30000 FLEET_POLLS=1000000 FLEET_LOAD_SECONDS=30 cargo test --locked --release --test all -- live:: --nocapture --test-threads 1
+	FLEET_VISITORS=30000 FLEET_POLLS=1000000 FLEET_LOAD_SECONDS=30 cargo test --locked --release --test all -- store:: doctor:: legacy:: live:: --skip live::soak --nocapture --test-threads 1
+	RESTART_TICKETS=1000000 cargo bench --locked --profile release --bench restart
+
+soak: ## ten minutes of a sale on a real fleet, one fault after another: SOAK_SECONDS, SOAK_SEED; wants the machine to itself
+	.ci/need test
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} cargo test --locked --release --test all -- live::soak --nocapture --test-threads 1
 
 bench: ## Tidegate beside a bare server and Redis-only designs: target/bench/report.html
 	.ci/need bench

@@ -19,6 +19,16 @@ enum Source {
     Manual(Arc<AtomicU64>),
 }
 
+/// Does something and tells how long it took.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the place that reads time"
+)]
+pub fn timed<R>(work: impl FnOnce() -> R) -> (R, Duration) {
+    let begun = Instant::now();
+    (work(), begun.elapsed())
+}
+
 /// A clock's reading, in microseconds since 1970.
 type Reading = dyn Fn() -> u64 + Send + Sync;
 

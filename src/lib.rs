@@ -3,8 +3,8 @@
 //! Read `http → room → journal → store` and you have read a request. Imports point one way:
 //! `main → app, doctor → everything`; `http → room, model, clock, telemetry`; `room → journal's lane,
 //! model`; `journal → store (the trait), model, clock, telemetry`; `legacy → store (the trait),
-//! model, clock`; `store → model, telemetry`; `model`, `clock` and `telemetry` import nothing of
-//! ours; all may take atomics from `sync`. `tests/tidy` holds this true.
+//! model, clock`; `store → model, telemetry`; `sync → clock, telemetry`; `model`, `clock` and `telemetry` import
+//! nothing of ours; all may take atomics and locks from `sync`. `tests/tidy` holds this true.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

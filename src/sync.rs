@@ -2,6 +2,8 @@
 //! `make interleavings` they are those of a checker that runs a model in every order that the memory
 //! model allows, so that an ordering that is too weak shows.
 
+pub mod waits;
+
 #[cfg(not(all(test, feature = "interleavings")))]
 mod real {
     pub use std::sync::OnceLock;
@@ -9,9 +11,9 @@ mod real {
         AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, fence,
     };
 
+    pub use super::waits::Mutex;
     use ahash::RandomState;
     pub use arc_swap::{ArcSwap, Guard};
-    pub use parking_lot::Mutex;
     pub use tokio::sync::Notify;
     pub use zerocopy::FromZeros as Zeroed;
 

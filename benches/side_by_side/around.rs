@@ -118,36 +118,63 @@ pub fn beside(stage: &Stage) -> Beside {
     let before = cpu_time(&pids);
     let alone = load(&poll, Pace::Closed, 0, stage.cores.generators).run();
     let each = (cpu_time(&pids) - before).as_secs_f64() / alone.answered.max(1) as f64;
-    let slow_before = slow_polls(&server);
+    let before = (slow(&server, POLLS), slow(&server, LOCKS));
     let ((joined, enters, polled), cpu) = change(true);
-    let slow_after = slow_polls(&server);
+    let polls = slow(&server, POLLS).since(&before.0);
+    let locks = slow(&server, LOCKS).since(&before.1);
     let polled = polled.expect("it was polled");
     let changes = (joined.sent + enters.sent) as f64;
     let expected = (cpu - changes * change_cpu) / each;
-    let (slow, all) = (slow_after.0 - slow_before.0, slow_after.1 - slow_before.1);
     Beside {
         joins_per_sec: joined.per_sec(),
         enters_per_sec: enters.per_sec(),
         polls_per_sec: polled.per_sec(),
         cpu_adjusted: polled.answered as f64 / expected,
-        over_1_ms_per_million: slow * 1e6 / all.max(1.0),
+        over_1_ms_per_million: polls.slow * 1e6 / polls.all.max(1.0),
+        lock_waits: locks.all,
+        lock_waits_over_1_ms: locks.slow,
     }
 }
 
-/// Polls so far whose handling took longer than a millisecond, and all.
-fn slow_polls(server: &Server) -> (f64, f64) {
+/// A histogram of the server, and what a line of it has beside its name.
+type Lasting = (&'static str, &'static str);
+const POLLS: Lasting = ("tidegate_http_request_duration_seconds", "route=\"status\"");
+const LOCKS: Lasting = ("tidegate_lock_wait_duration_seconds", "");
+
+/// What a histogram has counted.
+struct Slow {
+    /// Longer than a millisecond.
+    slow: f64,
+    all: f64,
+}
+
+impl Slow {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            slow: self.slow - before.slow,
+            all: self.all - before.all,
+        }
+    }
+}
+
+fn slow(server: &Server, (name, label): Lasting) -> Slow {
     let address = server.admin.expect("it was asked to listen");
     let text = super::server::ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
-    let value = |part: &str| {
-        let name = "tidegate_http_request_duration_seconds";
+    let value = |kind: &str, bound: &str| {
         let line = text.lines().find(|line| {
-            line.starts_with(name) && line.contains(part) && line.contains("route=\"status\"")
+            let kind = line
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(kind));
+            kind && line.contains(label) && line.contains(bound)
         });
         let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         value.unwrap_or(0.0)
     };
-    let all = value("_count{");
-    (all - value("le=\"0.001\""), all)
+    let all = value("_count", "");
+    Slow {
+        slow: all - value("_bucket", "le=\"0.001\""),
+        all,
+    }
 }
 
 /// What nodes cost Redis, idle and polled; the largest fleet computed from those measured.

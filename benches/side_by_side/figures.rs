@@ -121,6 +121,10 @@ pub struct Beside {
     pub cpu_adjusted: f64,
     /// Polls whose handling took longer than 1 ms, of a million.
     pub over_1_ms_per_million: f64,
+    /// Times that a thread waited for a lock meanwhile, over all that an answer may need.
+    pub lock_waits: f64,
+    /// Those of them that took longer than 1 ms.
+    pub lock_waits_over_1_ms: f64,
 }
 
 #[derive(Debug, Clone, Serialize)]

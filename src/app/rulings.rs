@@ -96,6 +96,10 @@ impl Follow {
         };
         let lost = self.room.take_rulings(self.now(), &rulings);
         if !lost.is_empty() {
+            // Or it was ruled here after the store was read: then it has something newer by now.
+            if self.store.rulings(rulings.revision).await?.is_some() {
+                return Ok(known);
+            }
             tracing::warn!(
                 rulings = lost.len(),
                 "the store lost rulings, restoring them"

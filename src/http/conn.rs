@@ -1,5 +1,6 @@
-//! One connection, from the first byte to the last: parked without buffers while it is quiet,
-//! served by hyper while it is not, closed so that the last answer arrives.
+//! One connection, from the first byte to the last: plain polls are answered directly, without
+//! buffers of its own; for all else it goes to hyper and comes back; it is closed so that the last
+//! answer arrives.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -13,13 +14,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::Shared;
-use super::io::{Io, Source};
+use super::direct::{self, Next};
+use super::io::Io;
 use super::refusal::Unparsable;
 use super::server::{Answers, Face};
 use super::service::Service;
 use super::sweep::{Registry, Seat};
 use super::wire::{Phase, Pokes, Wire};
-use crate::telemetry::metrics::Metrics;
 
 /// How long a client may take to notice that an answer was the last one.
 const LINGER: Duration = Duration::from_secs(2);
@@ -31,6 +32,8 @@ pub(super) struct Listener {
     pub shared: Arc<Shared>,
     pub face: Face,
     pub answers: Answers,
+    /// Whether plain polls are answered beneath hyper.
+    pub direct: bool,
     pub builder: http1::Builder,
     pub registry: Arc<Registry>,
 }
@@ -39,7 +42,7 @@ pub(super) struct Listener {
 enum End {
     /// hyper is through with the connection.
     Done(hyper::Result<()>),
-    /// Quiet: the buffers can go.
+    /// Quiet, or between requests: the buffers can go.
     Parked,
     /// The phase has lasted too long.
     Expired(Phase),
@@ -56,7 +59,7 @@ pub(super) struct Conn {
 
 impl Conn {
     pub fn new(
-        read: impl Source + 'static,
+        read: impl AsyncRead + Send + Unpin + 'static,
         write: impl AsyncWrite + Send + Unpin + 'static,
         registry: &Arc<Registry>,
     ) -> Self {
@@ -78,23 +81,34 @@ pub(super) async fn run(conn: Conn, listener: Arc<Listener>) {
     } = conn;
     let metrics = &listener.shared.metrics;
     let _open = metrics.connections.hold();
-    while rest(&mut io, &wire, metrics).await {
+    loop {
+        let next = {
+            let _parked = metrics.connections_parked.hold();
+            poll_fn(|cx| direct::poll(&mut io, &wire, &listener, cx)).await
+        };
+        match next {
+            Next::Hyper => wire.set_buffered(true),
+            Next::Close => return close(io, &wire, None, wire.should_linger()).await,
+            Next::Cut => return,
+        }
         let service = Service {
             listener: Arc::clone(&listener),
             wire: Arc::clone(&wire),
         };
         // Boxed, so that a parked connection is small.
         let mut served = Box::new(listener.builder.serve_connection(TokioIo::new(io), service));
-        let end = poll_fn(|cx| serving(&mut served, &wire, cx)).await;
+        let end = poll_fn(|cx| serving(&mut served, &wire, listener.direct, cx)).await;
         let parts = served.into_parts();
         io = parts.io.into_inner();
         match end {
             End::Parked => {
-                io.unread = parts.read_buf;
+                io.put_back(parts.read_buf);
+                wire.set_buffered(false);
                 wire.shrink();
             }
             End::Done(outcome) => {
-                let slow = io.refused || wire.should_linger() || !parts.read_buf.is_empty();
+                let unread = io.has_unread() || !parts.read_buf.is_empty();
+                let slow = io.refused || wire.should_linger() || unread;
                 let why = outcome
                     .err()
                     .and_then(|error| unanswered(&error, &io, &wire));
@@ -112,27 +126,7 @@ pub(super) async fn run(conn: Conn, listener: Arc<Listener>) {
     }
 }
 
-/// Waits, without a buffer, until there is something to read. `false`: the connection is over.
-async fn rest(io: &mut Io, wire: &Wire, metrics: &Metrics) -> bool {
-    let _parked = metrics.connections_parked.hold();
-    poll_fn(|cx| parked(io, wire, cx)).await
-}
-
-fn parked(io: &mut Io, wire: &Wire, cx: &mut Context<'_>) -> Poll<bool> {
-    let pokes = wire.pokes(cx);
-    if io.poll_readable(cx).is_ready() && !pokes.has(Pokes::ABORT) {
-        return Poll::Ready(true);
-    }
-    if wire.is_draining() || pokes.has(Pokes::ABORT) {
-        return Poll::Ready(false);
-    }
-    if pokes.has(Pokes::EXPIRED) && wire.is_stale() {
-        return Poll::Ready(false);
-    }
-    Poll::Pending
-}
-
-fn serving(served: &mut Served, wire: &Wire, cx: &mut Context<'_>) -> Poll<End> {
+fn serving(served: &mut Served, wire: &Wire, direct: bool, cx: &mut Context<'_>) -> Poll<End> {
     let pokes = wire.pokes(cx);
     if let Poll::Ready(outcome) = served.poll_without_shutdown(cx) {
         return Poll::Ready(End::Done(outcome));
@@ -145,6 +139,8 @@ fn serving(served: &mut Served, wire: &Wire, cx: &mut Context<'_>) -> Poll<End> 
         if let Poll::Ready(outcome) = served.poll_without_shutdown(cx) {
             return Poll::Ready(End::Done(outcome));
         }
+    } else if direct && wire.is_between() && !pokes.has(Pokes::ABORT) {
+        return Poll::Ready(End::Parked);
     }
     if pokes == Pokes::NONE {
         return Poll::Pending;
@@ -166,7 +162,7 @@ fn serving(served: &mut Served, wire: &Wire, cx: &mut Context<'_>) -> Poll<End> 
 /// What to answer to an error that hyper left unanswered, if anything: never when an earlier
 /// request's answer is outstanding, or this one would be taken for it.
 fn unanswered(error: &hyper::Error, io: &Io, wire: &Wire) -> Option<Unparsable> {
-    if io.refused || !matches!(wire.phase(), Phase::Idle | Phase::Head) {
+    if io.refused || !wire.owes_nothing() {
         return None;
     }
     if error.is_incomplete_message() {

@@ -1,7 +1,8 @@
 //! Which pages of other origins may use the API: answers to preflights, and headers on the rest.
 
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderValue};
 
+use super::head::Told;
 use super::route::Method;
 use super::settings::Cors;
 
@@ -12,11 +13,11 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
 const EXPOSED: HeaderValue = HeaderValue::from_static("Retry-After");
 
 /// Adds what a page of `origin` needs to read the answer, if it may.
-pub(super) fn add(cors: &Cors, origin: &HeaderValue, method: Method, headers: &mut HeaderMap) {
+pub(super) fn add(cors: &Cors, origin: &HeaderValue, method: Method, headers: &mut impl Told) {
     let any = cors.origins.iter().any(|allowed| allowed == "*");
     if !any {
         // Caches must not give one origin's answer to another, allowed or not.
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        headers.line(header::VARY, HeaderValue::from_static("Origin"));
     }
     let named = || {
         cors.origins
@@ -31,21 +32,21 @@ pub(super) fn add(cors: &Cors, origin: &HeaderValue, method: Method, headers: &m
     } else {
         return;
     };
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+    headers.line(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
     if cors.credentials {
-        headers.insert(
+        headers.line(
             header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
             HeaderValue::from_static("true"),
         );
     }
     if method == Method::Options {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
-        headers.insert(
+        headers.line(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        headers.line(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+        headers.line(
             header::ACCESS_CONTROL_MAX_AGE,
             cors.max_age.as_secs().into(),
         );
     } else {
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        headers.line(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
 }

@@ -8,33 +8,15 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
 
 use super::refusal::Unparsable;
 use super::wire::{Phase, Wire};
 
-/// What a connection reads from: a socket, or bytes in memory.
-pub trait Source: AsyncRead + Send + Unpin {
-    /// Waits until there is something to read, or the end, and reads nothing. May look with `byte`.
-    ///
-    /// # Errors
-    /// The source is broken.
-    fn poll_readable(&mut self, cx: &mut Context<'_>, byte: &mut [u8; 1]) -> Poll<io::Result<()>>;
-}
-
-impl Source for OwnedReadHalf {
-    /// A look at the socket and not at what tokio knows of it: tokio takes a new socket for
-    /// readable until it has been read from.
-    fn poll_readable(&mut self, cx: &mut Context<'_>, byte: &mut [u8; 1]) -> Poll<io::Result<()>> {
-        self.poll_peek(cx, &mut ReadBuf::new(byte)).map_ok(drop)
-    }
-}
-
 pub(super) struct Io {
-    read: Box<dyn Source>,
+    read: Box<dyn AsyncRead + Send + Unpin>,
     wire: Arc<Wire>,
-    /// Bytes that an earlier hyper connection had read and not used.
-    pub unread: Bytes,
+    /// Bytes that were read and put back.
+    unread: Bytes,
     /// Whether the request line of the head that is coming in has ended.
     line_ended: bool,
     /// hyper refused a request; the connection ends.
@@ -42,7 +24,7 @@ pub(super) struct Io {
 }
 
 impl Io {
-    pub fn new(read: impl Source + 'static, wire: Arc<Wire>) -> Self {
+    pub fn new(read: impl AsyncRead + Send + Unpin + 'static, wire: Arc<Wire>) -> Self {
         Self {
             read: Box::new(read),
             wire,
@@ -52,12 +34,39 @@ impl Io {
         }
     }
 
-    /// Waits until there is something to read, without a buffer.
-    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.unread.is_empty() {
-            return Poll::Ready(Ok(()));
+    /// Reads what is next, without a note of it.
+    pub fn poll_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.unread.is_empty() {
+            return Pin::new(&mut self.read).poll_read(cx, buf);
         }
-        self.read.poll_readable(cx, &mut [0])
+        let n = self.unread.len().min(buf.remaining());
+        buf.put_slice(&self.unread[..n]);
+        self.unread.advance(n);
+        if self.unread.is_empty() {
+            // What was read gives its memory back.
+            self.unread = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Makes bytes the next to be read.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.unread = match self.unread.is_empty() {
+            true => bytes,
+            false => [&*bytes, &*self.unread].concat().into(),
+        };
+    }
+
+    /// Whether something was put back and not read again.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     fn note(&mut self, got: &[u8]) {
@@ -79,13 +88,7 @@ impl AsyncRead for Io {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if self.unread.is_empty() {
-            ready!(Pin::new(&mut self.read).poll_read(cx, buf))?;
-        } else {
-            let n = self.unread.len().min(buf.remaining());
-            buf.put_slice(&self.unread[..n]);
-            self.unread.advance(n);
-        }
+        ready!(self.poll_bytes(cx, buf))?;
         let got = &buf.filled()[before..];
         if !got.is_empty() {
             self.note(got);

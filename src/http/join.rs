@@ -18,7 +18,7 @@ const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) async fn join(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Reply, Refusal> {
     let key = match parts.headers.get(&KEY) {
         None => None,
-        Some(value) => Some(trace::printable(value).ok_or_else(|| {
+        Some(value) => Some(trace::printable(value.as_bytes()).ok_or_else(|| {
             Refusal::invalid("Idempotency-Key must be 1 to 128 printable ASCII characters")
         })?),
     };

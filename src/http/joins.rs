@@ -5,13 +5,13 @@ use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sync::waits::Mutex;
 use arc_swap::ArcSwapOption;
 use governor::clock::{Clock as GovernorClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::room::answer::JoinRefusal;

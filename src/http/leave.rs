@@ -8,7 +8,7 @@ use super::{Shared, token};
 
 /// Leaves. Also fine for a token that nobody knows, whatever is wrong with it.
 pub(super) fn leave(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
-    match token::of(shared, parts) {
+    match token::of(shared, query(parts), &parts.headers) {
         Ok(token) => shared.room.leave(shared.now(), &token),
         Err(refusal) if refusal.code == Code::TokenNotFound => {}
         Err(refusal) => return Err(refusal),
@@ -16,9 +16,13 @@ pub(super) fn leave(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
     Ok(Reply::ok(r#"{"status":"left"}"#))
 }
 
+fn query(parts: &Parts) -> &str {
+    parts.uri.query().unwrap_or_default()
+}
+
 /// Leaves unless a poll follows within the grace. Any body is let be.
 pub(super) fn leave_softly(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
-    let token = match token::of(shared, parts) {
+    let token = match token::of(shared, query(parts), &parts.headers) {
         Ok(token) => token,
         // Oversized: unknown in any case, and the room says what an unknown one is answered.
         Err(refusal) if refusal.code == Code::TokenNotFound => "-".into(),

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{StatusCode, http::request::Parts};
 
+use super::head::{Asked, Told};
 use super::refusal::{Code, Refusal};
 use super::route::{Method, Route};
 use super::server::Face;
@@ -24,14 +25,14 @@ const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
 
 /// A yes.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct Reply<B = Bytes> {
     pub status: StatusCode,
     pub content: HeaderValue,
-    pub body: Bytes,
+    pub body: B,
 }
 
-impl Reply {
-    pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+impl<B> Reply<B> {
+    pub fn json(status: StatusCode, body: impl Into<B>) -> Self {
         Self {
             status,
             content: JSON,
@@ -39,10 +40,12 @@ impl Reply {
         }
     }
 
-    pub fn ok(body: impl Into<Bytes>) -> Self {
+    pub fn ok(body: impl Into<B>) -> Self {
         Self::json(StatusCode::OK, body)
     }
+}
 
+impl Reply {
     /// A value that the status path has no part in.
     pub fn value(status: StatusCode, value: &serde_json::Value) -> Self {
         Self::json(status, value.to_string())
@@ -60,62 +63,101 @@ pub(super) struct Call<'a> {
 }
 
 /// Makes the answer, counts it, and reports a refusal. The request's header map becomes the
-/// answer's, so that the status path allocates none.
+/// answer's, so that it costs no allocation.
 pub(super) fn finish(call: &Call<'_>, parts: Parts, outcome: Result<Reply, Refusal>) -> Response {
     let mut headers = parts.headers;
-    let origin = match call.face {
-        Face::Visitor if !call.settings.cors.origins.is_empty() => headers.remove(header::ORIGIN),
-        Face::Visitor | Face::Admin { .. } => None,
-    };
-    let (status, body) = match outcome {
-        Ok(reply) => {
-            headers.clear();
-            // A 204 has no content to describe.
-            if reply.status != StatusCode::NO_CONTENT {
-                headers.insert(header::CONTENT_TYPE, reply.content);
-            }
-            (reply.status, reply.body)
-        }
-        Err(refusal) => {
-            let trace = trace::id(&headers).into_owned();
-            headers.clear();
-            headers.insert(header::CONTENT_TYPE, JSON);
-            refuse(call, &refusal, &trace, &mut headers);
-            (refusal.code.status(), refusal.body(&trace))
-        }
-    };
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
-    if let Some(origin) = origin {
-        cors::add(&call.settings.cors, &origin, call.method, &mut headers);
-    }
-    if call.method == Method::Options && status == StatusCode::NO_CONTENT {
-        insert(&mut headers, header::ALLOW, call.route.allow());
-    }
+    let origin = call.origin(&headers);
+    let outcome = call.named(outcome, &headers);
+    headers.clear();
+    let status = call.tell(&outcome, origin.as_ref(), &mut headers);
     if parts.version == hyper::Version::HTTP_11 && call.shared.is_draining() {
         headers.insert(header::CONNECTION, CLOSE);
     }
-    let took = call.shared.now().since(call.began);
-    call.shared
-        .metrics
-        .answered(call.route as usize, status.as_u16(), took);
+    call.count(status, call.shared.now());
+    let body = match outcome {
+        Ok(reply) => reply.body,
+        Err((refusal, trace)) => refusal.body(&trace),
+    };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
 
-fn refuse(call: &Call<'_>, refusal: &Refusal, trace: &str, headers: &mut HeaderMap) {
+/// A refusal, and the id by which its request is found again.
+type Named = (Refusal, String);
+
+impl Call<'_> {
+    /// The page that asks, if it is one of others and they matter here.
+    pub fn origin(&self, asked: &(impl Asked + ?Sized)) -> Option<HeaderValue> {
+        match self.face {
+            Face::Visitor if !self.settings.cors.origins.is_empty() => {
+                HeaderValue::from_bytes(asked.first(&header::ORIGIN)?).ok()
+            }
+            Face::Visitor | Face::Admin { .. } => None,
+        }
+    }
+
+    /// Gives a refusal its id.
+    pub fn named<T>(
+        &self,
+        outcome: Result<T, Refusal>,
+        asked: &(impl Asked + ?Sized),
+    ) -> Result<T, Named> {
+        outcome.map_err(|refusal| (refusal, trace::id(asked).into_owned()))
+    }
+
+    /// Writes the headers of an answer, but for its body's length and the date. Answers its status.
+    pub fn tell<B>(
+        &self,
+        outcome: &Result<Reply<B>, Named>,
+        origin: Option<&HeaderValue>,
+        headers: &mut impl Told,
+    ) -> StatusCode {
+        let status = match outcome {
+            Ok(reply) => {
+                // A 204 has no content to describe.
+                if reply.status != StatusCode::NO_CONTENT {
+                    headers.line(header::CONTENT_TYPE, reply.content.clone());
+                }
+                reply.status
+            }
+            Err((refusal, trace)) => {
+                headers.line(header::CONTENT_TYPE, JSON);
+                refuse(self, refusal, trace, headers);
+                refusal.code.status()
+            }
+        };
+        headers.line(header::CACHE_CONTROL, NO_STORE);
+        if let Some(origin) = origin {
+            cors::add(&self.settings.cors, origin, self.method, headers);
+        }
+        if self.method == Method::Options && status == StatusCode::NO_CONTENT {
+            told(headers, header::ALLOW, self.route.allow());
+        }
+        status
+    }
+
+    /// Counts an answer that is done by `now`.
+    pub fn count(&self, status: StatusCode, now: Micros) {
+        let took = now.since(self.began);
+        let metrics = &self.shared.metrics;
+        metrics.answered(self.route as usize, status.as_u16(), took);
+    }
+}
+
+fn refuse(call: &Call<'_>, refusal: &Refusal, trace: &str, headers: &mut impl Told) {
     if let Some(secs) = refusal.retry_after_secs() {
-        headers.insert(header::RETRY_AFTER, secs.into());
+        headers.line(header::RETRY_AFTER, secs.into());
     }
     if let Some(methods) = refusal.allow {
-        insert(headers, header::ALLOW, methods);
+        told(headers, header::ALLOW, methods);
     }
     if refusal.code == Code::Unauthorized {
-        headers.insert(header::WWW_AUTHENTICATE, BEARER);
+        headers.line(header::WWW_AUTHENTICATE, BEARER);
     }
     if refusal.closes {
-        headers.insert(header::CONNECTION, CLOSE);
+        headers.line(header::CONNECTION, CLOSE);
     }
     if call.route == Route::Join {
         call.shared.metrics.join_refused(refusal.code.as_str());
@@ -130,8 +172,8 @@ fn refuse(call: &Call<'_>, refusal: &Refusal, trace: &str, headers: &mut HeaderM
     );
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
-    headers.insert(name, HeaderValue::from_static(value));
+fn told(headers: &mut impl Told, name: HeaderName, value: &'static str) {
+    headers.line(name, HeaderValue::from_static(value));
 }
 
 /// JSON of numbers and known words, made on the stack: its longest form is known, and the answer is
@@ -180,8 +222,12 @@ impl Short {
         self.raw(if value { "true" } else { "false" })
     }
 
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
     pub fn to_bytes(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.bytes[..self.len])
+        Bytes::copy_from_slice(self.as_bytes())
     }
 }
 

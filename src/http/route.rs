@@ -7,7 +7,7 @@ use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 
 use super::refusal::{Code, Refusal};
-use super::reply::{Call, Reply, Response, finish};
+use super::reply::{Call, Reply, Response, Short, finish};
 use super::server::Face;
 use super::{Shared, admin, enter, join, leave, ops, passes, status};
 use crate::model::Micros;
@@ -57,13 +57,15 @@ pub const ROUTES: &[&str] = &[
     "unknown",
 ];
 
+/// Where polls go.
+pub(super) const STATUS: &str = "/api/v1/queue/status";
 /// Where event policies are; the event's name follows.
 pub(super) const EVENTS: &str = "/api/v1/admin/events/";
 
 impl Route {
     fn of(path: &str, face: Face) -> Self {
         let known = match path {
-            "/api/v1/queue/status" => Self::Status,
+            STATUS => Self::Status,
             "/api/v1/queue/join" => Self::Join,
             "/api/v1/queue/enter" => Self::Enter,
             "/api/v1/queue/leave" => Self::Leave,
@@ -259,12 +261,16 @@ fn decide(
         Ok(()) => Step::Wait(what),
         Err(refusal) => Step::Done(Err(refusal)),
     };
-    // Half a room must not answer: a place told from it would rise when the rest is there.
-    if route.is_queue() && method != Method::Options && !shared.room.is_serving() {
-        return Step::Done(Err(Refusal::loading()));
+    if let Err(refusal) = may_answer(shared, route, method) {
+        return Step::Done(Err(refusal));
     }
     match (route, method) {
-        (Route::Status, Method::Get) => Step::Done(status::status(shared, parts, began)),
+        (Route::Status, Method::Get) => {
+            let mut text = Short::new();
+            let query = parts.uri.query().unwrap_or_default();
+            let told = status::status(shared, query, &parts.headers, began, &mut text);
+            Step::Done(told.map(|kept| Reply::ok(kept.unwrap_or_else(|| text.to_bytes()))))
+        }
         (Route::Join, Method::Post) => match shared.joins.check() {
             Ok(()) => Step::Wait(Waits::Join),
             Err(refusal) => Step::Done(Err(refusal.into())),
@@ -322,6 +328,14 @@ fn decide(
         )
         .allowing(route.allow()))),
     }
+}
+
+/// Half a room must not answer: a place told from it would rise when the rest is there.
+pub(super) fn may_answer(shared: &Shared, route: Route, method: Method) -> Result<(), Refusal> {
+    if route.is_queue() && method != Method::Options && !shared.room.is_serving() {
+        return Err(Refusal::loading());
+    }
+    Ok(())
 }
 
 async fn wait(

@@ -10,14 +10,13 @@ use std::time::Duration;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::Shared;
 use super::conn::{Conn, Listener, run, turn_away};
-use super::io::Source;
 use super::route::{Answer, answer};
 use super::settings::HEADERS_DEFAULT;
 use super::sweep::Registry;
@@ -46,6 +45,15 @@ pub enum Face {
         /// Whether reading needs no token, as is right on loopback.
         open_reads: bool,
     },
+}
+
+/// Which way plain polls go. What is answered is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polls {
+    /// Beneath hyper, as is served.
+    Direct,
+    /// Through it, like all else: for comparison.
+    ThroughHyper,
 }
 
 /// What answers the requests of a listener.
@@ -82,7 +90,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
     let answers = answers(&shared, face);
-    serve_with(listener, shared, face, answers, shutdown).await
+    listen(listener, shared, face, answers, Polls::Direct, shutdown).await
 }
 
 /// Like [`serve`], with other answers: the same connections, bounds and end for whatever is asked.
@@ -93,6 +101,25 @@ pub async fn serve_with(
     answers: Answers,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
+    listen(
+        listener,
+        shared,
+        face,
+        answers,
+        Polls::ThroughHyper,
+        shutdown,
+    )
+    .await
+}
+
+async fn listen(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    face: Face,
+    answers: Answers,
+    polls: Polls,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
     let registry = Arc::new(Registry::default());
     let conns = Arc::new(Listener {
         builder: builder(&shared),
@@ -100,6 +127,7 @@ pub async fn serve_with(
         shared: Arc::clone(&shared),
         face,
         answers,
+        direct: polls == Polls::Direct,
     });
     let _sweeper = Owned(tokio::spawn({
         let (registry, shared) = (Arc::clone(&registry), Arc::clone(&shared));
@@ -133,10 +161,11 @@ pub async fn serve_with(
 /// Answers on one connection that is already open, over whatever it runs, to its end. Nobody watches
 /// over slow heads and quiet ones here: `read` is to end by itself.
 pub async fn serve_one(
-    read: impl Source + 'static,
+    read: impl AsyncRead + Send + Unpin + 'static,
     write: impl AsyncWrite + Send + Unpin + 'static,
     shared: Arc<Shared>,
     face: Face,
+    polls: Polls,
 ) {
     let registry = Arc::new(Registry::default());
     let conn = Conn::new(read, write, &registry);
@@ -145,6 +174,7 @@ pub async fn serve_one(
         answers: answers(&shared, face),
         shared,
         face,
+        direct: polls == Polls::Direct,
         builder,
         registry,
     };

@@ -25,8 +25,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        self.wire.enter(Phase::Request);
         let has_body = !request.body().is_end_stream();
+        self.wire.take_request(has_body);
         match (self.listener.answers)(request) {
             Answer::Now(response) => {
                 if has_body {

@@ -1,28 +1,38 @@
-//! `GET /api/v1/queue/status`: the product. No wait, no lock, no store; one allocation for the
-//! answer's text.
+//! `GET /api/v1/queue/status`: the product. No wait, no lock, no store.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::http::request::Parts;
 
+use super::head::Asked;
 use super::refusal::Refusal;
-use super::reply::{Reply, Short};
+use super::reply::Short;
 use super::{Shared, token};
 use crate::model::Micros;
 use crate::room::answer::{Phase, Standing};
 
-pub(super) fn status(shared: &Shared, parts: &Parts, now: Micros) -> Result<Reply, Refusal> {
-    let token = token::of(shared, parts)?;
+/// The answer to a poll: kept from the one before, or fresh in `text`.
+pub(super) fn status(
+    shared: &Shared,
+    query: &str,
+    headers: &(impl Asked + ?Sized),
+    now: Micros,
+    text: &mut Short,
+) -> Result<Option<Bytes>, Refusal> {
+    let token = token::of(shared, query, headers)?;
     let found = shared
         .room
         .look(now, &token)
         .map_err(|refusal| token::refused(shared, refusal))?;
-    let render = || body(&shared.room.standing(now, &found));
-    Ok(Reply::ok(match found.repeat {
-        None => render(),
-        Some(repeat) => shared.repeats.get(repeat, &shared.metrics, render),
-    }))
+    let standing = || shared.room.standing(now, &found);
+    let Some(repeat) = found.repeat else {
+        write(&standing(), text);
+        return Ok(None);
+    };
+    let kept = shared
+        .repeats
+        .get(repeat, &shared.metrics, || body(&standing()));
+    Ok(Some(kept))
 }
 
 /// The API's word for a phase.
@@ -44,7 +54,12 @@ pub(super) fn eta_sec(standing: &Standing) -> u64 {
 
 /// The answer to a poll, as JSON. One allocation.
 pub fn body(standing: &Standing) -> Bytes {
-    let mut json = Short::new();
+    let mut text = Short::new();
+    write(standing, &mut text);
+    text.to_bytes()
+}
+
+fn write(standing: &Standing, json: &mut Short) {
     json.known(br#"{"status":""#)
         .raw(word(standing.phase))
         .known(br#"","position":"#)
@@ -75,7 +90,6 @@ pub fn body(standing: &Standing) -> Bytes {
     json.known(br#","degraded":"#)
         .bool(standing.degraded)
         .known(b"}");
-    json.to_bytes()
 }
 
 /// Whole milliseconds, without the 128-bit arithmetic of `as_millis`.

@@ -121,7 +121,7 @@ fn sweeps(duration: Duration) -> u32 {
 fn judge(wire: &Wire, head: u32, idle: u32) {
     let poke = match wire.age() {
         (Phase::Idle | Phase::Answer, age) if age >= idle => Pokes::EXPIRED,
-        (Phase::Idle, PARK_AGE) => Pokes::PARK,
+        (Phase::Idle, PARK_AGE) if wire.is_buffered() => Pokes::PARK,
         (Phase::Head, age) if age >= head => Pokes::EXPIRED,
         // Requests and closing have timeouts of their own.
         _ => return,

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 
-use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
-use hyper::http::request::Parts;
 
 use super::Shared;
+use super::head::Asked;
 use super::refusal::{Code, Refusal};
 use crate::room::answer::TokenRefusal;
 use crate::telemetry::metrics::TokenCause;
@@ -16,17 +15,18 @@ pub(super) const BYTES_MAX: usize = 512;
 
 const WAITING_TOKEN: HeaderName = HeaderName::from_static("x-waiting-token");
 
-/// The token, from the first place that holds one.
+/// The token, from the first place that holds one: the query, or the headers.
 ///
 /// # Errors
 /// `MISSING_TOKEN` when no place does, `TOKEN_NOT_FOUND` when it is longer than any token.
-pub(super) fn of<'a>(shared: &Shared, parts: &'a Parts) -> Result<Cow<'a, str>, Refusal> {
-    let token = in_query(parts.uri.query().unwrap_or_default())
-        .or_else(|| bearer(&parts.headers).map(Cow::Borrowed))
-        .or_else(|| {
-            let value = parts.headers.get(&WAITING_TOKEN)?.to_str().ok()?;
-            Some(Cow::Borrowed(value))
-        })
+pub(super) fn of<'a>(
+    shared: &Shared,
+    query: &'a str,
+    headers: &'a (impl Asked + ?Sized),
+) -> Result<Cow<'a, str>, Refusal> {
+    let token = in_query(query)
+        .or_else(|| bearer(headers).map(Cow::Borrowed))
+        .or_else(|| headers.text(&WAITING_TOKEN).map(Cow::Borrowed))
         .filter(|token| !token.is_empty())
         .ok_or_else(missing)?;
     bounded(shared, &token)?;
@@ -60,9 +60,8 @@ pub(super) fn refused(shared: &Shared, refusal: TokenRefusal) -> Refusal {
 }
 
 /// The credentials of `Authorization: Bearer …`.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
+pub(super) fn bearer(headers: &(impl Asked + ?Sized)) -> Option<&str> {
+    let (scheme, token) = headers.text(&header::AUTHORIZATION)?.split_once(' ')?;
     scheme
         .eq_ignore_ascii_case("bearer")
         .then(|| token.trim_ascii())
@@ -122,6 +121,8 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use hyper::HeaderMap;
+
     use super::*;
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use hyper::HeaderMap;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::HeaderName;
+
+use super::head::Asked;
 
 /// The longest id that is taken over from a client.
 const BYTES_MAX: usize = 128;
@@ -14,10 +15,10 @@ const SOURCES: [HeaderName; 2] = [
 ];
 
 /// The client's id when it sent a usable one, else a fresh one.
-pub(super) fn id(headers: &HeaderMap) -> Cow<'_, str> {
+pub(super) fn id(headers: &(impl Asked + ?Sized)) -> Cow<'_, str> {
     SOURCES
         .iter()
-        .filter_map(|name| headers.get(name))
+        .filter_map(|name| headers.first(name))
         .find_map(printable)
         .map_or_else(|| fresh().into(), Cow::Borrowed)
 }
@@ -28,9 +29,8 @@ pub(super) fn fresh() -> String {
 }
 
 /// A header of 1–128 printable ASCII characters.
-pub(super) fn printable(value: &HeaderValue) -> Option<&str> {
-    value
-        .to_str()
+pub(super) fn printable(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value)
         .ok()
         .filter(|text| (1..=BYTES_MAX).contains(&text.len()))
         .filter(|text| text.bytes().all(|b| (b' '..=b'~').contains(&b)))

@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, OnceLock, fence};
 
 /// Above this many unsent bytes a connection's next request waits.
-const OUT_HIGH: usize = 64 * 1024;
+pub(super) const OUT_HIGH: usize = 64 * 1024;
 /// A buffer that grew beyond this is given back when it is empty.
 const OUT_KEPT: usize = 4 * 1024;
 
@@ -76,6 +76,10 @@ pub(super) struct Wire {
     draining: AtomicBool,
     /// The request's body may not have been read: close slowly, or the answer may be lost.
     linger: AtomicBool,
+    /// Whether hyper has the connection, and buffers for it.
+    buffered: AtomicBool,
+    /// Whether the last request that hyper took had no body: after its answer the next one begins.
+    bodiless: AtomicBool,
     /// The task's waker; a spawned task keeps the same one.
     waker: OnceLock<Waker>,
     /// Taken by the connection's own task only, so never contended.
@@ -97,6 +101,8 @@ impl Wire {
             pokes: AtomicU8::new(0),
             draining: AtomicBool::new(false),
             linger: AtomicBool::new(false),
+            buffered: AtomicBool::new(false),
+            bodiless: AtomicBool::new(false),
             waker: OnceLock::new(),
             out: Mutex::new(Out {
                 half: Box::new(half),
@@ -167,6 +173,36 @@ impl Wire {
         self.linger.store(true, Ordering::Relaxed);
     }
 
+    /// hyper takes the connection, or has given it back.
+    pub fn set_buffered(&self, buffered: bool) {
+        self.buffered.store(buffered, Ordering::Relaxed);
+        self.bodiless.store(false, Ordering::Relaxed);
+    }
+
+    pub fn is_buffered(&self) -> bool {
+        self.buffered.load(Ordering::Relaxed)
+    }
+
+    /// hyper takes a request.
+    pub fn take_request(&self, has_body: bool) {
+        self.bodiless.store(!has_body, Ordering::Relaxed);
+        self.enter(Phase::Request);
+    }
+
+    /// Whether the last request that hyper took has been answered and was read to its end.
+    pub fn owes_nothing(&self) -> bool {
+        match self.phase() {
+            Phase::Idle | Phase::Head => true,
+            Phase::Answer => self.bodiless.load(Ordering::Relaxed),
+            Phase::Request | Phase::Closing => false,
+        }
+    }
+
+    /// Whether hyper has answered a request, all of it is sent, and whatever comes is a new one.
+    pub fn is_between(&self) -> bool {
+        self.bodiless.load(Ordering::Relaxed) && self.phase() == Phase::Idle
+    }
+
     pub fn should_linger(&self) -> bool {
         self.linger.load(Ordering::Relaxed)
     }
@@ -174,6 +210,26 @@ impl Wire {
     /// Adds to what is to be sent.
     pub fn push(&self, bytes: &[u8]) {
         self.out.lock().bytes.extend_from_slice(bytes);
+    }
+
+    /// Sends what the socket takes at once, and keeps the rest to be sent.
+    pub fn send(&self, bytes: &[u8], cx: &mut Context<'_>) -> io::Result<()> {
+        let mut rest = bytes;
+        let mut out = self.out.lock();
+        while out.bytes.is_empty() && !rest.is_empty() {
+            match Pin::new(&mut out.half).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => rest = &rest[n..],
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        out.bytes.extend_from_slice(rest);
+        self.enter(match out.bytes.is_empty() {
+            true => Phase::Idle,
+            false => Phase::Answer,
+        });
+        Ok(())
     }
 
     /// Waits while too much is unsent.

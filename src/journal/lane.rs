@@ -38,6 +38,9 @@ pub struct Limits {
 /// Tickets that are made for one lane before the next.
 const SPREAD_JOINS: u64 = 512;
 
+/// Records that a lane keeps room for when fewer wait.
+const ROOM_KEPT: usize = 1_024;
+
 /// Encoded size of a record, in bytes (`codec` holds it to that).
 const RECORD_BYTES: usize = 29;
 
@@ -79,6 +82,16 @@ struct State {
     hurried: bool,
     records: u64,
     batches: u64,
+}
+
+impl State {
+    /// A rush leaves a long queue behind, which would weigh more than the line that came of it.
+    fn give_back_room(&mut self) {
+        let needed = self.waiting.len().max(ROOM_KEPT) * 2;
+        if self.waiting.capacity() > needed * 2 {
+            self.waiting.shrink_to(needed);
+        }
+    }
 }
 
 /// The batch on its way.
@@ -260,6 +273,13 @@ impl Journal {
                 }
             }
         }
+        if self.limits.tail_records > 0 {
+            // It may be kept for a minute.
+            events
+                .iter_mut()
+                .for_each(|(_, records)| records.shrink_to_fit());
+        }
+        state.give_back_room();
         state.hurried &= !state.waiting.is_empty();
         self.held.fetch_sub(dropped, Ordering::Relaxed);
         state.batches += 1;

@@ -1,7 +1,7 @@
 //! Forgotten events, of which nothing old is to be sent any more.
 
+use crate::sync::waits::Mutex;
 use ahash::AHashMap;
-use parking_lot::Mutex;
 
 use crate::model::{EventId, Micros, Record};
 

@@ -1,5 +1,6 @@
 //! The vocabulary everybody shares: ids, tickets, records, policies, tokens. No I/O, no async.
 
+mod base64url;
 pub mod beat;
 pub mod codec;
 pub mod gate;

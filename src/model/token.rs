@@ -19,6 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
+use super::base64url;
 use super::ids::{EVENT_ID_BYTES_MAX, EventId, NodeId, TicketId};
 use super::legacy::{LIVES, LegacyToken};
 use super::ticket::Micros;
@@ -150,7 +151,7 @@ impl TicketKeys {
         if token.len() > TOKEN_CHARS_MAX {
             return None;
         }
-        let length = URL_SAFE_NO_PAD.decode_slice(token, buffer).ok()?;
+        let length = base64url::decode(token, buffer)?;
         let bytes: &'a [u8] = buffer.get(..length)?;
         if length <= HEAD + MAC || bytes[0] != VERSION {
             return None;

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use crate::sync::waits::Mutex;
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use super::answer::WaitReason;
 use super::eta::Forecast;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::sync::waits::Mutex;
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use super::event::Event;
 use super::{Room, join};

@@ -387,8 +387,11 @@ impl Room {
                 State::Called { until } | State::Missed { until } => {
                     if matches!(view.state, State::Called { .. }) {
                         writer.miss(&found.id, until.after(policy.late_grace));
-                    } else if until <= now && self.hears_all(now, policy.late_grace) {
-                        // Nobody can have seen it back in time.
+                    } else if until <= now
+                        && self.started.after(policy.late_grace) <= until
+                        && self.hears_all(now, policy.late_grace)
+                    {
+                        // Nobody can have seen it back in time, nor an earlier life of this node.
                         self.expire(now, &event, &mut writer, &mut side, &key);
                         return Err(TokenRefusal::Gone(Some(Gone::Expired)));
                     }

@@ -4,8 +4,8 @@
 //! others own (the journal, the lines) are read at a scrape through a [`Source`].
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -67,9 +67,11 @@ metrics! {
     CONNECTIONS = "tidegate_http_connections", Gauge, "connections", [],
         "Open connections, all listeners";
     CONNECTIONS_PARKED = "tidegate_http_connections_parked", Gauge, "connections", [],
-        "Open connections that are quiet and hold no buffers";
+        "Open connections that hold no buffers: between requests, or with nothing but polls";
     CONNECTIONS_REFUSED = "tidegate_http_connections_refused", Counter, "connections", [],
         "Connections turned away because the limit was reached";
+    LOCK_WAITS = "tidegate_lock_wait_duration_seconds", Histogram, "seconds", [],
+        "How long threads waited for each other; polls take no lock";
     CACHE_HITS = "tidegate_repeat_cache_hits", Counter, "answers", [],
         "Polls before they were due, answered from the cache";
     CACHE_MISSES = "tidegate_repeat_cache_misses", Counter, "answers", [],
@@ -196,6 +198,11 @@ impl Histogram {
         self.sum_us.fetch_add(us, Ordering::Relaxed);
     }
 
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|n| n.load(Ordering::Relaxed)).sum()
+    }
+
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         let mut buckets = Vec::with_capacity(self.buckets.len());
         let mut count = 0;
@@ -208,6 +215,13 @@ impl Histogram {
         let sum = self.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
         encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
     }
+}
+
+/// How long threads of this process waited for each other, over all locks that an answer may need.
+/// Locks that were free at once are not counted.
+pub fn lock_waits() -> &'static Histogram {
+    static WAITS: LazyLock<Histogram> = LazyLock::new(Histogram::default);
+    &WAITS
 }
 
 /// A label and its value.
@@ -343,6 +357,7 @@ impl Metrics {
         for (metric, counter) in singles {
             counted(&mut describe(encoder, metric)?, counter.get())?;
         }
+        lock_waits().encode(describe(encoder, &LOCK_WAITS)?)?;
         describe(encoder, &CONNECTIONS)?.encode_gauge(&self.connections.get())?;
         describe(encoder, &CONNECTIONS_PARKED)?.encode_gauge(&self.connections_parked.get())?;
         let mut tokens = describe(encoder, &TOKENS_REFUSED)?;

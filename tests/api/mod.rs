@@ -13,4 +13,5 @@ mod memory;
 mod random;
 mod schema;
 mod site;
+mod twins;
 mod visitor;

@@ -18,7 +18,7 @@ use super::server::{FREE, readiness};
 pub const NODE: &str = "x-node";
 
 /// A node that takes longer is passed over.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(4);
 /// How often a node that was passed over is asked whether it is ready.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// The longest head and body that pass.
@@ -87,7 +87,11 @@ impl Nodes {
         loop {
             look.tick().await;
             for (node, away) in self.addresses.iter().zip(&self.away) {
-                if away.load(Ordering::Relaxed) && readiness(*node).await == Some(200) {
+                if !away.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let ready = timeout(ASK_EVERY * 10, readiness(*node)).await;
+                if ready == Ok(Some(200)) {
                     away.store(false, Ordering::Relaxed);
                 }
             }

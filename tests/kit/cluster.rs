@@ -9,16 +9,24 @@ pub use super::redis::Server;
 
 /// Of a cluster: the first are masters, and each other one is the replica of one of them.
 pub(super) const MASTERS: usize = 3;
-const SERVERS: usize = 6;
+pub const SERVERS: usize = 6;
 
 /// A cluster in which every slot is served and every master has its replica.
 pub struct Cluster {
     pub servers: Vec<Server>,
+    /// Where the servers say that they are reached, if that is not where they listen.
+    pub(super) fronts: Vec<u16>,
 }
 
 impl Cluster {
     pub fn start() -> Self {
-        let settings = [
+        Self::on(free_ports(SERVERS), Vec::new(), &[])
+    }
+
+    /// The same on ports that are free, with more settings. With `fronts`, each server tells clients
+    /// that it is reached there.
+    pub fn on(ports: Vec<(u16, u16)>, fronts: Vec<u16>, more: &[&str]) -> Self {
+        let mut settings = vec![
             "--cluster-enabled",
             "yes",
             "--cluster-node-timeout",
@@ -29,13 +37,18 @@ impl Cluster {
             "--repl-diskless-sync-delay",
             "0",
         ];
-        let ports = free_ports(SERVERS);
-        let servers: Vec<_> = ports
-            .iter()
-            .map(|ports| Server::spawn(*ports, &settings))
-            .collect();
+        settings.extend(more);
+        let mut servers = Vec::new();
+        for (n, ports) in ports.iter().enumerate() {
+            let mut settings = settings.clone();
+            let front = fronts.get(n).map(u16::to_string);
+            if let Some(front) = &front {
+                settings.extend(["--cluster-announce-port", front]);
+            }
+            servers.push(Server::spawn(*ports, &settings));
+        }
         let servers = servers.into_iter().map(Server::await_answer).collect();
-        let cluster = Self { servers };
+        let cluster = Self { servers, fronts };
         cluster.join(&ports);
         cluster
     }
@@ -73,8 +86,13 @@ impl Cluster {
         });
     }
 
-    /// Waits until a master's replica has all that the master has now.
+    /// Waits until the replica that a master began with has all that the master has now.
     pub fn caught_up(&self, master: usize) {
+        self.caught_up_by(master, MASTERS + master);
+    }
+
+    /// Waits until a master's replica has all that the master has now.
+    pub fn caught_up_by(&self, master: usize, replica: usize) {
         let offset = |server: &Server, name: &str| {
             let info = server.run::<String>(&["INFO", "replication"]);
             let mut lines = info.lines();
@@ -82,7 +100,7 @@ impl Cluster {
             value.map_or(0, |value| value.trim().parse::<u64>().unwrap())
         };
         let written = offset(&self.servers[master], "master_repl_offset");
-        let replica = &self.servers[MASTERS + master];
+        let replica = &self.servers[replica];
         wait_until("the replica has it all", || {
             let read = offset(replica, "slave_repl_offset");
             (read >= written)

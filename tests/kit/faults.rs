@@ -34,6 +34,19 @@ impl Cluster {
         serving.map(|(n, _)| n).collect()
     }
 
+    /// One of the masters of a cluster that is whole, and its replica.
+    pub fn pair(&self, which: usize) -> (usize, usize) {
+        let masters = self.masters(0);
+        let master = masters[which % masters.len()];
+        (master, self.replica_of(master, 0))
+    }
+
+    /// A server that is none of these.
+    pub fn witness(&self, victims: &[usize]) -> usize {
+        let others = (0..self.servers.len()).find(|n| !victims.contains(n));
+        others.expect("there are more servers than that")
+    }
+
     /// The first replica of a master, as number `asked` sees it.
     pub fn replica_of(&self, master: usize, asked: usize) -> usize {
         let view = self.view(asked);
@@ -142,7 +155,8 @@ impl Cluster {
         let (id, address, flags, master) =
             (words.next()?, words.next()?, words.next()?, words.next()?);
         let port: u16 = address.split(['@', ':']).nth(1)?.parse().ok()?;
-        let number = self.servers.iter().position(|s| s.port == port)?;
+        let front = self.fronts.iter().position(|front| *front == port);
+        let number = front.or_else(|| self.servers.iter().position(|s| s.port == port))?;
         // A slot that is moving is named in brackets, and held by neither range.
         let range = |word: &str| {
             let (first, last) = word.split_once('-').unwrap_or((word, word));

@@ -4,6 +4,7 @@ pub mod balancer;
 pub mod client;
 pub mod cluster;
 pub mod faults;
+pub mod links;
 pub mod process;
 pub mod redis;
 pub mod server;

@@ -88,11 +88,16 @@ impl Process {
 
     /// Asks the process to stop (SIGTERM) without waiting for it.
     pub fn ask_to_stop(&self) {
-        let command = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &command]).status();
         assert!(
             status.expect("sh exists").success(),
-            "no process to stop:\n{}",
+            "no process to signal:\n{}",
             self.output()
         );
     }

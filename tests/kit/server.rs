@@ -77,6 +77,16 @@ impl Server {
         self.process.ask_to_stop();
     }
 
+    /// Stops the process where it is: it neither answers nor hangs up.
+    pub fn freeze(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.process.signal("CONT");
+    }
+
     /// Waits until the process has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         self.process.ended().await

@@ -13,7 +13,7 @@ mod visitor;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -22,12 +22,12 @@ use crate::kit::client::Pool;
 use crate::kit::server::Server;
 use crate::kit::stopwatch::Stopwatch;
 use plan::{CONNECTIONS, crowd};
-use story::{Late, Story};
+use story::Late;
 use visitor::{look_back, visit};
 
 pub use plan::SECOND;
-pub use plan::Terms;
-pub use story::{Call, Down, End, Outage, Run, Seen, What};
+pub use plan::{Terms, event_name};
+pub use story::{Call, Down, End, Outage, Run, Seen, Story, What};
 pub use visitor::Sale;
 
 /// The crowd that is drawn unless `SALE_SEED` says otherwise.
@@ -36,8 +36,8 @@ const SEED: u64 = 20_261_201;
 /// After which part of the visitors has entered the server is killed.
 const ENTERED_AT_KILL_PERCENT: usize = 35;
 
-/// When nobody calls any more, whatever happens.
-const CLOSES_US: u64 = 200 * plan::SECOND;
+/// Nobody calls any more so long after the most patient has given up, whatever happens.
+const CLOSES_AFTER: u64 = 20 * plan::SECOND;
 
 /// One sale at a time: each is sized for the whole machine.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -123,8 +123,9 @@ pub async fn drive(
 pub struct Sold {
     pub run: Run,
     pub report: String,
-    /// How much was wrong.
+    /// How much was wrong, and when each of it happened.
     pub wrong: u64,
+    pub wrong_at: Vec<u64>,
     /// How many of the places told were looked at.
     pub places: u64,
 }
@@ -142,8 +143,15 @@ pub async fn drive_to_the_end(
     let sale = Arc::new(Sale {
         seed,
         terms,
-        pool: Pool::new(address, CONNECTIONS, stopwatch, CLOSES_US),
+        pool: Pool::new(
+            address,
+            CONNECTIONS,
+            stopwatch,
+            terms.patience + CLOSES_AFTER,
+        ),
         entered: watch::Sender::new(0),
+        closed: AtomicU64::new(u64::MAX),
+        closing: AtomicBool::new(false),
     });
     let mut visits = JoinSet::new();
     for person in crowd(seed, &terms) {
@@ -168,6 +176,7 @@ pub async fn drive_to_the_end(
         stories,
         outages,
         late,
+        closed: sale.closed.load(Ordering::Relaxed),
     };
     let connections = sale.pool.opened.load(Ordering::Relaxed);
     report(name, seed, sold, connections, run)
@@ -202,6 +211,10 @@ async fn look_back_all(sale: &Arc<Sale>, stories: Vec<Story>) -> Vec<Story> {
 
 fn report(name: &str, seed: u64, sold: u64, connections: u64, run: Run) -> Sold {
     let verdicts = check::all(&run);
+    let wrong_at = verdicts
+        .iter()
+        .flat_map(|verdict| verdict.wrong_at.iter().copied());
+    let wrong_at = wrong_at.collect();
     let wrong = verdicts.iter().map(|verdict| verdict.wrong).sum();
     let mut report = format!("{name}: seed {seed}, {} s\n", sold / plan::SECOND);
     report += &figures::table(&run);
@@ -216,6 +229,7 @@ fn report(name: &str, seed: u64, sold: u64, connections: u64, run: Run) -> Sold 
         run,
         report,
         wrong,
+        wrong_at,
     }
 }
 

@@ -9,8 +9,6 @@ pub const CONNECTIONS: usize = 256;
 pub const REFRESHES: u32 = 100;
 /// Within how long the crowd arrives.
 const BURST_US: u64 = 2 * SECOND;
-/// Within how long the few latecomers arrive.
-const LATE_US: u64 = 25 * SECOND;
 
 /// One second.
 pub const SECOND: u64 = 1_000_000;
@@ -39,6 +37,14 @@ pub struct Terms {
     pub leave_grace: u64,
     /// The longest wait that a visitor is asked for between two polls.
     pub poll_max: u64,
+    /// Of a hundred visitors so many come later than the first rush,
+    pub late_percent: u32,
+    /// within so long after the start.
+    pub late_within: u64,
+    /// Of a hundred visitors so many send an `Idempotency-Key`; latecomers do in any case.
+    pub keyed_percent: u32,
+    /// When the most patient visitor gives up, after the start.
+    pub patience: u64,
 }
 
 impl Terms {
@@ -54,6 +60,10 @@ impl Terms {
         heartbeat_ttl: 15 * SECOND,
         leave_grace: 5 * SECOND,
         poll_max: 5 * SECOND,
+        late_percent: 2,
+        late_within: 25 * SECOND,
+        keyed_percent: 80,
+        patience: 180 * SECOND,
     };
 
     /// The same as the server's settings.
@@ -112,11 +122,11 @@ pub struct Person {
 /// Everybody who comes, in no order.
 pub fn crowd(seed: u64, terms: &Terms) -> Vec<Person> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let people = (0..terms.visitors).map(|visitor| person(visitor, terms.events, &mut rng));
+    let people = (0..terms.visitors).map(|visitor| person(visitor, terms, &mut rng));
     people.collect()
 }
 
-fn person(visitor: usize, events: usize, rng: &mut StdRng) -> Person {
+fn person(visitor: usize, terms: &Terms, rng: &mut StdRng) -> Person {
     let later = rng.random_range(SECOND / 2..30 * SECOND);
     let kind = match rng.random_range(0..100) {
         0..5 => Kind::ClosesTab(later),
@@ -128,13 +138,18 @@ fn person(visitor: usize, events: usize, rng: &mut StdRng) -> Person {
         19 => Kind::Dawdles,
         _ => Kind::Plain,
     };
-    let latecomer = rng.random_ratio(2, 100);
-    let arrives = rng.random_range(0..if latecomer { LATE_US } else { BURST_US });
+    let latecomer = rng.random_ratio(terms.late_percent, 100);
+    let within = if latecomer {
+        terms.late_within
+    } else {
+        BURST_US
+    };
+    let arrives = rng.random_range(0..within);
     // A join without a key cannot be repeated safely, so who repeats it, and who might have to when
     // the server is down, has one.
-    let keyed = latecomer || kind == Kind::Repeats || rng.random_ratio(80, 100);
+    let keyed = latecomer || kind == Kind::Repeats || rng.random_ratio(terms.keyed_percent, 100);
     Person {
-        event: visitor % events,
+        event: visitor % terms.events,
         visitor,
         kind,
         arrives,

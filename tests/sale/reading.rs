@@ -3,7 +3,7 @@
 //! never raises a false alarm.
 
 use super::plan::SECOND;
-use super::story::{Call, Down, Run, Seen, Story, What};
+use super::story::{Call, Down, End, Run, Seen, Story, What};
 
 /// How late the server may notice that a turn has lapsed, before the driver stops allowing for it:
 /// a turn that lapses later is only allowed for later than it should be.
@@ -234,7 +234,7 @@ pub fn lapsed_by(run: &Run, given: u64) -> u64 {
     let ttl = run.terms.ready_ttl;
     after(run, given, ttl, |down| match down {
         Down::Server => Some(ttl),
-        Down::Node => None,
+        Down::Node | Down::Stopped | Down::Frozen | Down::Spare => None,
         Down::Store { .. } => Some(0),
     })
 }
@@ -264,7 +264,8 @@ fn after(run: &Run, from: u64, ttl: u64, again: impl Fn(Down) -> Option<u64>) ->
 /// before those behind, and not after they were taken for gone. Nothing when they did not go away
 /// waiting, or cannot have been called.
 pub fn unseen_turn(run: &Run, gone: &Reading, event: &[Reading]) -> Option<Span> {
-    if !gone.ended_waiting {
+    // Who still waits when the sale is closed was never called.
+    if !gone.ended_waiting || gone.story.end == End::Waits {
         return None;
     }
     let joined = gone.joined?;

@@ -6,9 +6,8 @@ use super::plan::{Kind, SECOND};
 /// written every few milliseconds, on a busy machine a little later.
 pub const JOURNAL_GRACE: u64 = SECOND / 4;
 
-/// How long the others of a fleet wait for a node that says nothing before they call in its stead,
-/// and a little for it to show.
-const TAKEOVER: u64 = 4 * SECOND;
+/// No machine is held up for longer, or its runs mean nothing.
+const HELD_UP_MAX: u64 = 60 * SECOND;
 
 /// Which call a visitor made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +67,13 @@ pub struct Seen {
     pub what: What,
 }
 
+impl Seen {
+    /// Whether this says that it is the visitor's turn.
+    pub fn is_ready(&self) -> bool {
+        matches!(&self.what, What::Joined { place, .. } | What::Told(place) if place.ready)
+    }
+}
+
 /// How a visit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -76,6 +82,8 @@ pub enum End {
     ClosedTab,
     /// Answered 404 while still wanting in.
     Lost,
+    /// Still in line when the sale was closed.
+    Waits,
     /// Out of patience, without an end.
     Unfinished,
 }
@@ -109,6 +117,12 @@ pub enum Down {
     Server,
     /// One node of a fleet: the others answer, without what it had not told them yet.
     Node,
+    /// One node of a fleet that was asked to stop: it has told all it knew.
+    Stopped,
+    /// One node of a fleet, held up: the others hear of what it knew when it goes on, and it of theirs.
+    Frozen,
+    /// Something that nobody should miss: nothing may be told for it.
+    Spare,
     /// The store, or a part of it: entering may be refused, and nothing else. It may forget what it
     /// acknowledged less than this long before, and with that the passes of those inside.
     Store { forgets: u64 },
@@ -133,7 +147,7 @@ impl Outage {
         let refused = matches!(seen.what, What::Odd { status: 503, .. });
         let excused = match self.what {
             Down::Server => refused || matches!(seen.what, What::Failed { .. }),
-            Down::Node => false,
+            Down::Node | Down::Stopped | Down::Frozen | Down::Spare => false,
             Down::Store { .. } => refused && seen.call == Call::Enter,
         };
         excused && self.touches(seen.sent, seen.received)
@@ -145,7 +159,7 @@ impl Outage {
         match self.what {
             Down::Server => Some((from, self.ready)),
             Down::Node => Some((from, self.killed)),
-            Down::Store { .. } => None,
+            _ => None,
         }
     }
 
@@ -163,15 +177,16 @@ impl Outage {
                     && self.killed.saturating_sub(forgets) <= entered
                     && entered <= self.ready
             }
-            Down::Server | Down::Node => false,
+            _ => false,
         }
     }
 
-    /// The span in which nobody is called.
+    /// The span in which it does not count how much of the rate is used: nobody is called, or others
+    /// have to leave a part of the rate to a node that they do not hear.
     pub fn idle(&self) -> (u64, u64) {
         match self.what {
-            Down::Server | Down::Store { .. } => (self.killed, self.ready),
-            Down::Node => (self.killed, self.ready.min(self.killed + TAKEOVER)),
+            Down::Spare => (self.killed, self.killed),
+            _ => (self.killed, self.ready),
         }
     }
 }
@@ -189,7 +204,10 @@ pub struct Run {
     pub terms: super::plan::Terms,
     pub stories: Vec<Story>,
     pub outages: Vec<Outage>,
+    /// In the order of their moments.
     pub late: Vec<Late>,
+    /// When all events were paused for good; never, if that is the greatest number.
+    pub closed: u64,
 }
 
 impl Run {
@@ -198,16 +216,27 @@ impl Run {
     /// processes in a row have to come to it: the node, the store, the other node.
     pub fn heard_by(&self, told: u64) -> u64 {
         let by = told.saturating_add(self.terms.lag);
-        let late = self.late.iter().filter(|late| {
-            self.terms.lag > 0 && late.due <= by && told <= late.due + late.by + SECOND
-        });
-        let by = by + 3 * late.map(|late| late.by).max().unwrap_or(0);
-        let stores = self
-            .outages
-            .iter()
-            .filter(|outage| matches!(outage.what, Down::Store { .. }) && outage.touches(told, by));
-        let back = stores.map(|outage| outage.ready.saturating_add(self.terms.lag));
-        back.fold(by, u64::max)
+        let mut by = by + 3 * self.held_up(told, by);
+        // In the order of their moments, since hearing late of one may reach into the next.
+        for outage in &self.outages {
+            let apart = matches!(outage.what, Down::Store { .. } | Down::Frozen);
+            if apart && outage.touches(told, by) {
+                by = by.max(outage.ready.saturating_add(self.terms.lag));
+            }
+        }
+        by
+    }
+
+    /// How late a timer was at most, of those that may have held up what one node tells another.
+    fn held_up(&self, told: u64, by: u64) -> u64 {
+        if self.terms.lag == 0 {
+            return 0;
+        }
+        let begun = self.late.partition_point(|late| late.due <= by);
+        let late = self.late[..begun].iter().rev();
+        let late = late.take_while(|late| told <= late.due + HELD_UP_MAX + SECOND);
+        let late = late.filter(|late| told <= late.due + late.by + SECOND);
+        late.map(|late| late.by).max().unwrap_or(0)
     }
 
     /// Whether all that answers was down at some moment between `from` and `to`.

@@ -1,5 +1,6 @@
 //! One visitor: joins, polls as told, enters when ready, and misbehaves as their kind does.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -14,9 +15,6 @@ use super::story::{Call, End, Place, Seen, Story, What};
 use crate::kit::balancer::NODE;
 use crate::kit::client::{Answer, Exchange, Pool, Request};
 
-/// When the most patient visitor gives up, after the start of the run.
-const PATIENCE_US: u64 = 180 * SECOND;
-
 /// After how many calls in a row without an answer a visitor gives up: the server is gone for good.
 const FAILURES_MAX: u32 = 150;
 
@@ -27,6 +25,10 @@ pub struct Sale {
     pub pool: Pool,
     /// How many have entered so far.
     pub entered: watch::Sender<usize>,
+    /// When the events were paused for good, which ends the sale for those who still wait.
+    pub closed: AtomicU64,
+    /// Whether those who wait may go: everybody knows of the pause.
+    pub closing: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -184,8 +186,19 @@ impl Visit<'_> {
                 }
                 _ => {}
             }
-            if matches!(self.poll().await, What::Gone { .. }) {
-                return End::Lost;
+            let closing = self.sale.closing.load(Ordering::Relaxed);
+            match self.poll().await {
+                What::Gone { .. } => return End::Lost,
+                What::Told(place) if closing && place.position > 0 => {
+                    if self.seen.iter().all(|seen| !seen.is_ready()) {
+                        return End::Waits;
+                    }
+                    // Whoever missed a turn is counted by nobody, and goes.
+                    if matches!(self.leave("DELETE", Call::Leave).await, What::Left) {
+                        return End::Left;
+                    }
+                }
+                _ => {}
             }
         }
         End::Unfinished
@@ -305,7 +318,7 @@ impl Visit<'_> {
     }
 
     fn patient(&self) -> bool {
-        self.now() < PATIENCE_US && self.failures < FAILURES_MAX
+        self.now() < self.sale.terms.patience && self.failures < FAILURES_MAX
     }
 
     fn now(&self) -> u64 {

@@ -12,7 +12,7 @@ const MAY: [(&str, &[&str]); 14] = [
     ("legacy", &["store", "model", "clock"]),
     ("store", &["model", "telemetry"]),
     ("model", &["sync"]),
-    ("sync", &[]),
+    ("sync", &["clock", "telemetry"]),
     ("clock", &[]),
     ("telemetry", &[]),
     ("mutants", &[]),

@@ -271,6 +271,13 @@ fn others(figures: &Figures) -> Table {
             format!("{:.1} of a million", beside.over_1_ms_per_million),
         ),
         (
+            "waits for a lock meanwhile",
+            format!(
+                "{:.0}, of which {:.0} longer than 1 ms",
+                beside.lock_waits, beside.lock_waits_over_1_ms
+            ),
+        ),
+        (
             "start with the line in Redis",
             format!(
                 "{} visitors in {:.2} s",

@@ -217,3 +217,17 @@ fn what_was_forgotten_is_not_sent_nor_sent_again() {
     assert_eq!(journal.depth(), 0);
     assert_eq!(journal.write_again(), 2, "what is left of the two events");
 }
+
+#[test]
+fn a_rush_leaves_no_long_queue_behind() {
+    let journal = journal(1_000_000, 1_024);
+    let held = || journal.lanes[0].state.lock().waiting.capacity();
+    for n in 0..100_000 {
+        journal.append(Micros(n), &event("a"), record(0, n));
+    }
+    assert!(held() >= 100_000);
+    while journal.cut(0, Micros(0), Micros(0), true).is_some() {
+        journal.acknowledge(0);
+    }
+    assert!(held() <= 4 * ROOM_KEPT, "{}", held());
+}

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::sync::waits::Mutex;
 
 use crate::model::{Micros, TicketId, TicketKey};
 use crate::sync::{AtomicU32, Guard};

@@ -1,14 +1,23 @@
 //! The same sale with a fault in its middle, one a test: every place is kept, nobody enters twice, the
 //! pace holds, status never fails, and at the end all nodes and the store agree.
 //!
-//! `FLEET_VISITORS` sizes them (1,600 unless set).
+//! `FLEET_VISITORS` sizes them (1,600 unless set); `FAULT_SECONDS` is for how long all of Redis is away
+//! (10 unless set).
 
-mod all;
-mod connections;
-mod masters;
-mod nodes;
-mod slots;
-mod still;
+pub mod all_frozen;
+pub mod all_killed;
+pub mod connections_cut;
+pub mod master_frozen;
+pub mod master_killed;
+pub mod master_paused;
+pub mod node_cut;
+pub mod node_frozen;
+pub mod node_killed;
+pub mod node_stopped;
+pub mod replica_killed;
+pub mod slots_move;
+pub mod still;
+pub mod wiped;
 
 use std::time::Duration;
 
@@ -43,10 +52,10 @@ fn terms() -> Terms {
 }
 
 /// What a fault was: `what` was down from one moment to another, as the sale counts time.
-struct Fault {
-    what: Down,
-    from: u64,
-    to: u64,
+pub struct Fault {
+    pub what: Down,
+    pub from: u64,
+    pub to: u64,
 }
 
 /// Holds a sale, has `fault` happen in its middle, and checks everything.
@@ -55,7 +64,7 @@ async fn sale(name: &str, fault: impl AsyncFnOnce(&mut Fleet, &Sale) -> Fault) {
     let terms = terms();
     let mut settings = terms.settings();
     settings.extend(still::settings());
-    let mut fleet = Fleet::start(NODES, &settings).await;
+    let mut fleet = Fleet::start_apart(NODES, &settings).await;
     let mut still = Still::start(fleet.address()).await;
     let address = fleet.address();
     let (mut ended, mut agreed) = (0, 0);
@@ -68,7 +77,8 @@ async fn sale(name: &str, fault: impl AsyncFnOnce(&mut Fleet, &Sale) -> Fault) {
         let Fault { what, from, to } = fault(&mut fleet, sale).await;
         still.rest(stir, address, what == Down::Node).await;
         ended = to;
-        agreed = until_well(&fleet, &still, sale).await;
+        let well = until_well(&fleet, &still, sale).await;
+        agreed = well.unwrap_or_else(|word| panic!("{word}"));
         vec![Outage {
             killed: from,
             ready: agreed,
@@ -86,8 +96,8 @@ async fn sale(name: &str, fault: impl AsyncFnOnce(&mut Fleet, &Sale) -> Fault) {
 }
 
 /// Waits until all nodes say that the store is well and agree with it on the event at rest. Answers
-/// when, as the sale counts time.
-async fn until_well(fleet: &Fleet, still: &Still, sale: &Sale) -> u64 {
+/// when, as the sale counts time; or in what they do not.
+pub async fn until_well(fleet: &Fleet, still: &Still, sale: &Sale) -> Result<u64, String> {
     let stopwatch = sale.pool.stopwatch;
     let end = stopwatch.us() + AGREED_WITHIN;
     loop {
@@ -95,14 +105,13 @@ async fn until_well(fleet: &Fleet, still: &Still, sale: &Sale) -> u64 {
             Some(word) => word,
             None => match still.apart(fleet).await {
                 Some(word) => word,
-                None => return stopwatch.us(),
+                None => return Ok(stopwatch.us()),
             },
         };
-        assert!(
-            stopwatch.us() < end,
-            "nodes and store do not agree: {apart}\n{}",
-            fleet.output()
-        );
+        if stopwatch.us() > end {
+            let said = fleet.output();
+            return Err(format!("nodes and store do not agree: {apart}\n{said}"));
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -168,17 +177,23 @@ fn tell(name: &str, sold: &Sold, agreed_after: u64) {
     );
 }
 
+/// For how long all of Redis is away.
+fn seconds() -> u64 {
+    let seconds = std::env::var("FAULT_SECONDS").ok();
+    seconds.and_then(|n| n.parse().ok()).unwrap_or(10)
+}
+
 /// Now, as the sale counts time.
-fn now(sale: &Sale) -> u64 {
+pub fn now(sale: &Sale) -> u64 {
     sale.pool.stopwatch.us()
 }
 
 /// Lets the fault last.
-async fn lasting(seconds: u64) {
+pub async fn lasting(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
 /// Runs what waits on the system, beside the sale.
-fn blocking<T>(run: impl FnOnce() -> T) -> T {
+pub fn blocking<T>(run: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(run)
 }

@@ -11,8 +11,10 @@ use tokio::task::JoinHandle;
 use tokio::time::interval;
 
 use crate::api::client::{Client, Request};
-use crate::live::agree::{key_of, line, places, ranks, told_at_join};
+use crate::kit::stopwatch::Stopwatch;
+use crate::live::agree::{Lines, compare, held, key_of};
 use crate::live::nodes::Fleet;
+use crate::sale::SECOND;
 
 /// The event's name.
 const EVENT: &str = "rest";
@@ -22,6 +24,9 @@ const TICKETS: usize = 150;
 const JOIN_EVERY: Duration = Duration::from_millis(50);
 /// Of so many who come one leaves again.
 const LEAVES: usize = 7;
+/// A join that took longer was repeated at another node, and the first one may still come: after a
+/// leave that would be another visit.
+const REPEATED_US: u64 = SECOND;
 
 /// What the nodes must be told of the event.
 pub fn settings() -> Vec<String> {
@@ -34,7 +39,9 @@ pub fn settings() -> Vec<String> {
 
 /// Those in line.
 pub struct Still {
-    tokens: Vec<String>,
+    line: Lines,
+    /// How many have come so far.
+    came: usize,
 }
 
 /// Somebody comes and goes until told to stop.
@@ -52,11 +59,15 @@ impl Still {
         for n in 0..TICKETS {
             tokens.push(join(&mut client, n).await);
         }
-        Self { tokens }
+        Self {
+            line: Lines::from([(EVENT.to_owned(), tokens)]),
+            came: TICKETS,
+        }
     }
 
     /// People begin to come and go.
     pub fn stir(&self, address: SocketAddr) -> Stir {
+        let first = self.came;
         let (stop, mut stopped) = oneshot::channel();
         let ended = tokio::spawn(async move {
             let mut client = Client::connect(address).await;
@@ -67,8 +78,9 @@ impl Still {
                     _ = every.tick() => {}
                     _ = &mut stopped => break,
                 }
-                let token = join(&mut client, TICKETS + n).await;
-                if n % LEAVES == 0 {
+                let begun = Stopwatch::start();
+                let token = join(&mut client, first + n).await;
+                if n % LEAVES == 0 && begun.us() < REPEATED_US {
                     leave(&mut client, &token).await;
                     left.push(token);
                 } else {
@@ -85,7 +97,10 @@ impl Still {
     pub async fn rest(&mut self, stir: Stir, address: SocketAddr, killed: bool) {
         let _ = stir.stop.send(());
         let [joined, left] = stir.ended.await.expect("joins and leaves never fail");
-        self.tokens.extend(joined);
+        self.line
+            .values_mut()
+            .for_each(|line| line.extend_from_slice(&joined));
+        self.came += joined.len() + left.len();
         if killed {
             let mut client = Client::connect(address).await;
             for token in &left {
@@ -94,37 +109,20 @@ impl Still {
         }
     }
 
+    /// All but those who came first leave.
+    pub async fn thin(&mut self, address: SocketAddr) {
+        let mut client = Client::connect(address).await;
+        for line in self.line.values_mut() {
+            for token in line.drain(TICKETS..) {
+                leave(&mut client, &token).await;
+            }
+        }
+    }
+
     /// In what nodes and store do not agree, if in anything.
     pub async fn apart(&self, fleet: &Fleet) -> Option<String> {
-        let mut told = Vec::new();
-        for node in &fleet.nodes {
-            told.push(places(&mut Client::connect(node.address).await, &self.tokens).await);
-        }
-        let tokens: Vec<&str> = self.tokens.iter().map(String::as_str).collect();
-        let mut ranks = tokio::task::block_in_place(|| ranks(fleet, EVENT, &tokens));
-        let whole = is_whole(&ranks);
-        // Who joined while nothing was heard of the others was told less, and keeps to that (I5).
-        for (rank, token) in ranks.iter_mut().zip(&tokens) {
-            *rank = (*rank).min(told_at_join(token).unwrap_or(u64::MAX));
-        }
-        told.push(ranks);
-        let apart = (0..self.tokens.len()).filter(|n| told.iter().any(|t| t[*n] != told[0][*n]));
-        let apart: Vec<_> = apart.collect();
-        if !apart.is_empty() {
-            let some = apart.iter().take(10);
-            let some: Vec<Vec<u64>> = some.map(|n| told.iter().map(|t| t[*n]).collect()).collect();
-            let (many, all) = (apart.len(), self.tokens.len());
-            return Some(format!("{many} of {all} places differ, such as {some:?}"));
-        }
-        (!whole).then(|| "all agree on a line with gaps or strangers".to_owned())
+        compare(fleet, &self.line).await.err()
     }
-}
-
-/// Whether these are the places of all that are in line.
-fn is_whole(ranks: &[u64]) -> bool {
-    let mut sorted = ranks.to_vec();
-    sorted.sort_unstable();
-    sorted.into_iter().eq(1..=ranks.len() as u64)
 }
 
 async fn leave(client: &mut Client, token: &str) {
@@ -145,8 +143,9 @@ async fn join(client: &mut Client, number: usize) -> String {
 
 /// Which of these tickets of the sale are still in the store's line, though they should not be.
 pub fn in_line(fleet: &Fleet, tokens: &[&str]) -> Option<String> {
-    let held = tokio::task::block_in_place(|| line(fleet, "sale-*"));
-    let held: HashSet<TicketId> = held.into_iter().map(|(_, id)| id).collect();
+    let held = tokio::task::block_in_place(|| held(fleet));
+    let sale = held.iter().filter(|(event, _)| *event != EVENT);
+    let held: HashSet<TicketId> = sale.flat_map(|(_, line)| line).map(|key| key.1).collect();
     let still = tokens
         .iter()
         .filter(|token| held.contains(&key_of(token).1));

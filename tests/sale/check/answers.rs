@@ -3,7 +3,7 @@
 
 use super::Verdict;
 use crate::sale::reading::{Fate, Reading};
-use crate::sale::story::{Call, End, Run, Seen, Story, What};
+use crate::sale::story::{Call, Down, End, Outage, Run, Seen, Story, What};
 
 pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     let mut verdict = Verdict::new("answers as the API has them");
@@ -18,15 +18,15 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
                 What::Gone { code } => code == "TOKEN_EXPIRED",
                 _ => true,
             };
-            verdict.expect(fine, || told(story, seen));
+            verdict.expect(fine, seen.sent, || told(story, seen));
         }
         for seen in &story.epilogue {
             expired += u64::from(matches!(seen.what, What::Gone { .. }));
-            verdict.expect(fits(run, story, seen), || told(story, seen));
+            verdict.expect(fits(run, story, seen), seen.sent, || told(story, seen));
         }
         for turn in &reading.turns {
             forgotten += u64::from(turn.fate == Fate::LostInKill);
-            verdict.expect(turn.fate != Fate::Broken, || {
+            verdict.expect(turn.fate != Fate::Broken, turn.given.to, || {
                 let (visitor, event, given) = (story.visitor, story.event, turn.given);
                 let since = story.seen.iter().filter(|seen| seen.received >= given.from);
                 let since: Vec<_> = since.map(|seen| told(story, seen)).collect();
@@ -63,6 +63,11 @@ fn fits(run: &Run, story: &Story, seen: &Seen) -> bool {
         (What::Told(_) | What::Failed { .. }, End::Left) => {
             let left = story.seen.last().map_or(seen.sent, |last| last.sent);
             let forgotten = run.outages.iter().any(|outage| outage.forgets(left));
+            // A join that a node was held up with may come after the leave.
+            let late = |outage: &Outage| {
+                outage.what == Down::Frozen && outage.touches(left, seen.received)
+            };
+            let forgotten = forgotten || run.outages.iter().any(late);
             forgotten || run.down_between(left, seen.received) || seen.sent < run.heard_by(left)
         }
         (What::Told(place), End::Entered) => place.entered,

@@ -7,16 +7,19 @@ use crate::sale::story::{Call, End, Run, Story, What};
 
 pub fn check(run: &Run) -> Verdict {
     let mut verdict = Verdict::new("every place accounted for");
-    let mut ends = [0_u64; 4];
+    let closed = run.closed < u64::MAX;
+    let mut ends = [0_u64; 5];
     for story in &run.stories {
         let fine = match story.end {
             End::Entered => true,
-            End::Left => matches!(story.kind, Kind::Leaves(_)),
+            End::Left => closed || matches!(story.kind, Kind::Leaves(_)),
+            End::Waits => closed,
             End::ClosedTab => matches!(story.kind, Kind::ClosesTab(_) | Kind::Shirks),
             End::Lost => excused(run, story),
             End::Unfinished => false,
         };
-        verdict.expect(fine, || {
+        let at = story.seen.last().map_or(0, |seen| seen.received);
+        verdict.expect(fine, at, || {
             let last = story.seen.last();
             let (visitor, event, kind) = (story.visitor, story.event, story.kind);
             format!(
@@ -28,14 +31,14 @@ pub fn check(run: &Run) -> Verdict {
             End::Entered => ends[0] += 1,
             End::Left => ends[1] += 1,
             End::ClosedTab => ends[2] += 1,
-            _ => ends[3] += 1,
+            End::Waits => ends[3] += 1,
+            _ => ends[4] += 1,
         }
     }
-    let [entered, left, closed, other] = ends;
-    let ends = format!("{entered} / {left} / {closed} / {other}");
+    let ends = ends.map(|count| count.to_string()).join(" / ");
     verdict
         .figures
-        .push(("entered / left / closed the tab / other", ends));
+        .push(("entered / left / closed tab / wait / other", ends));
     verdict
 }
 

@@ -104,6 +104,7 @@ pub fn run(stories: Vec<Story>) -> Run {
         stories,
         outages: Vec::new(),
         late: Vec::new(),
+        closed: u64::MAX,
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Verdict {
     pub examined: u64,
     /// How many of them are wrong.
     pub wrong: u64,
+    /// When each of these happened.
+    pub wrong_at: Vec<u64>,
     /// The first few, in words.
     pub told: Vec<String>,
     /// Figures that the checker came by: a name, a value.
@@ -41,18 +43,20 @@ impl Verdict {
             name,
             examined: 0,
             wrong: 0,
+            wrong_at: Vec::new(),
             told: Vec::new(),
             figures: Vec::new(),
         }
     }
 
-    /// Looks at one thing, which must be `right`.
-    fn expect(&mut self, right: bool, otherwise: impl FnOnce() -> String) {
+    /// Looks at one thing of the moment `at`, which must be `right`.
+    fn expect(&mut self, right: bool, at: u64, otherwise: impl FnOnce() -> String) {
         self.examined += 1;
         if right {
             return;
         }
         self.wrong += 1;
+        self.wrong_at.push(at);
         if self.told.len() < TOLD_MAX {
             self.told.push(otherwise());
         }

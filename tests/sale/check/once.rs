@@ -30,10 +30,10 @@ pub fn check(run: &Run) -> Verdict {
             // So does one that reaches another node before that has heard of the first.
             let apart = run.terms.nodes > 1;
             let lost = what == "token" && (apart || run.outages.iter().any(killed));
-            verdict.expect(known == text || lost, || {
+            verdict.expect(known == text || lost, at, || {
                 format!("visitor {visitor} of event {} got two {what}s", story.event)
             });
-            verdict.expect(owner == visitor, || {
+            verdict.expect(owner == visitor, at, || {
                 format!("visitors {owner} and {visitor} share a {what}")
             });
         }

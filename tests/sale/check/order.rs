@@ -10,13 +10,15 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
     for event in events {
         for first in event {
             let Some(joined) = first.joined else { continue };
-            let later = |second: &&Reading| second.join_sent > run.heard_by(joined);
+            let heard = run.heard_by(joined);
+            let later = |second: &&Reading| second.join_sent > heard;
             for second in event.iter().filter(later) {
                 let fine = second
                     .turns
                     .first()
                     .is_none_or(|turn| !waits_after(run, first, turn.given.to));
-                verdict.expect(fine, || {
+                let at = second.turns.first().map_or(0, |turn| turn.given.to);
+                verdict.expect(fine, at, || {
                     format!(
                         "event {}: visitor {} joined before visitor {}, but still waited after the \
                          turn of the latter:\n        {}\n        {}",
@@ -60,13 +62,16 @@ fn waits_after(run: &Run, reading: &Reading, another: u64) -> bool {
     let Some(waits_until) = reading.waits_until else {
         return false;
     };
+    if waits_until <= another {
+        return false;
+    }
     // A turn from the last moments before a kill may be forgotten while its neighbour's was used.
     let lost = |outage: &Outage| outage.forgets(another) && outage.killed <= waits_until;
     let forgotten = run.outages.iter().any(lost);
     let doubtful = reading
         .doubtful_from
         .is_some_and(|from| from <= waits_until);
-    waits_until > run.heard_by(another) && !forgotten && !doubtful
+    !forgotten && !doubtful && waits_until > run.heard_by(another)
 }
 
 #[cfg(test)]

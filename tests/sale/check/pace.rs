@@ -28,7 +28,7 @@ pub fn entries(run: &Run, events: &[Vec<Reading>]) -> Verdict {
         for (before, at) in entered.iter().enumerate() {
             let (count, limit) = ((before + 1) as f64, allowed(run, at - start));
             fullest = fullest.max(count / limit);
-            verdict.expect(count <= limit, || {
+            verdict.expect(count <= limit, *at, || {
                 let number = event[0].story.event;
                 format!("event {number}: {count} entries where {limit:.2} are allowed, at {at} us")
             });
@@ -81,7 +81,7 @@ pub fn calls(run: &Run, events: &[Vec<Reading>]) -> Verdict {
                 count += 1.0;
                 let limit = allowed(run, given.to - begin) + begun.saturating_sub(over) as f64;
                 fullest = fullest.max(count / limit);
-                verdict.expect(count <= limit, || {
+                verdict.expect(count <= limit, given.to, || {
                     format!(
                         "event {}: {count} turns where {limit:.2} are allowed, from {from} to {} us",
                         event[0].story.event, given.to

@@ -7,7 +7,7 @@ pub fn check(run: &Run) -> Verdict {
     let mut verdict = Verdict::new(super::PLACES);
     let mut across = 0_u64;
     for story in &run.stories {
-        let shown = shown(story);
+        let shown = shown(run, story);
         for (
             at,
             &Shown {
@@ -15,6 +15,8 @@ pub fn check(run: &Run) -> Verdict {
                 now,
                 place,
                 node,
+                firm,
+                ..
             },
         ) in shown.iter().enumerate()
         {
@@ -29,18 +31,18 @@ pub fn check(run: &Run) -> Verdict {
                 let same = node.is_some() && node == told.node && told.now <= asked;
                 // Those who joined elsewhere just before may come late on a busy machine.
                 let same = same && told.now >= shown[0].now + 4 * run.terms.lag;
-                (same || run.heard_by(told.now) <= asked) && firm(run, told.now)
+                (same || told.heard <= asked) && told.firm
             };
             // Of all that was told before and is known where this is told, the least.
             let promised = since_turn.filter(|told| heard(told));
             let promised = promised.min_by_key(|told| told.place.position);
             // Within a kill's own moments one answer may rest on what the other one did not.
-            let promised = if firm(run, now) { promised } else { None };
+            let promised = if firm { promised } else { None };
             if let Some(told) = promised {
                 across += u64::from(run.outages.iter().any(|o| o.touches(told.now, now)));
             }
             let fine = promised.is_none_or(|was| place.position <= was.place.position);
-            verdict.expect(fine, || {
+            verdict.expect(fine, now, || {
                 let (visitor, event, kind) = (story.visitor, story.event, story.kind);
                 let was = promised.map_or(0, |was| was.place.position);
                 let all = shown.iter().map(|told| (told.now, told.place.position, told.node));
@@ -71,11 +73,14 @@ struct Shown {
     now: u64,
     place: Place,
     node: Option<usize>,
+    /// When all nodes have heard of it.
+    heard: u64,
+    firm: bool,
 }
 
 /// The places a visitor was told. A join that was repeated elsewhere before it was heard of gives a
 /// token of its own, and what was told with a token that is thrown away binds nobody.
-fn shown(story: &Story) -> Vec<Shown> {
+fn shown(run: &Run, story: &Story) -> Vec<Shown> {
     let kept = story.token();
     let place = |what: &What| match what {
         What::Joined { token, place } => (Some(token.as_str()) == kept).then_some(*place),
@@ -91,6 +96,8 @@ fn shown(story: &Story) -> Vec<Shown> {
                 now: seen.received,
                 place: place(&seen.what)?,
                 node: seen.node,
+                heard: run.heard_by(seen.received),
+                firm: firm(run, seen.received),
             })
         })
         .collect()

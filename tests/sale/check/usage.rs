@@ -3,7 +3,8 @@
 //! For each event take the longest stretch in which, by the answers, somebody surely waited. The
 //! first one told to wait proves the bucket spent, so by the stretch's end `end` the bucket has given
 //! `burst − 1 + rate × (end − begin)` turns at least, one less for the turn that is being saved
-//! up; the time the server was down does not count, and each restart is forgiven one burst.
+//! up; the time in which something was down does not count, nor what was given in it, and each return
+//! is forgiven one burst.
 //! Turns used are those seen, less those surely refunded before the end. The upper count takes every
 //! doubt in the server's favour and is what is judged; the lower one takes it against the server.
 
@@ -25,6 +26,8 @@ struct Used {
     forgiven: f64,
     low: f64,
     high: f64,
+    /// The stretch's end.
+    end: u64,
 }
 
 pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
@@ -39,8 +42,10 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
             forgiven,
             low,
             high,
+            end,
         } = used;
-        verdict.expect(high >= USED_MIN * (allowed - forgiven), || {
+        let enough = USED_MIN * (allowed - forgiven);
+        verdict.expect(high >= enough, end, || {
             let number = event[0].story.event;
             format!("event {number}: {low}–{high} turns used where {allowed:.1} were allowed")
         });
@@ -48,12 +53,13 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
         total.forgiven += forgiven;
         total.low += low;
         total.high += high;
+        total.end = total.end.max(end);
     }
     if total.allowed > 0.0 {
         let percent = |turns: f64| turns / total.allowed * 100.0;
         let used = format!("{:.1}–{:.1} %", percent(total.low), percent(total.high));
         let enough = USED_MIN * (total.allowed - total.forgiven);
-        verdict.expect(total.high >= enough, || format!("in all {used}"));
+        verdict.expect(total.high >= enough, total.end, || format!("in all {used}"));
         verdict
             .figures
             .push(("rate used, all doubts against and for", used));
@@ -62,15 +68,20 @@ pub fn check(run: &Run, events: &[Vec<Reading>]) -> Verdict {
 }
 
 fn used(run: &Run, event: &[Reading]) -> Option<Used> {
-    let (begin, end) = longest_wait(event)?;
+    let (begin, end) = longest_wait(run, event)?;
     let down = run.outages.iter().map(Outage::idle);
     let down: Vec<_> = down
         .filter(|(from, to)| begin <= *to && *from <= end)
         .collect();
-    let down_us: u64 = down
-        .iter()
-        .map(|(from, to)| to.min(&end) - from.max(&begin))
-        .sum();
+    let mut down_us = 0;
+    let mut known = begin;
+    for (from, to) in &down {
+        // Two may have been down at the same time.
+        known = known.max(*from);
+        let to = end.min(*to);
+        down_us += to.saturating_sub(known);
+        known = known.max(to);
+    }
     let burst = f64::from(run.terms.burst);
     let seconds = (end - begin).saturating_sub(down_us) as f64 / SECOND as f64;
     let allowed = burst - 1.0 + run.terms.rate * seconds;
@@ -80,6 +91,13 @@ fn used(run: &Run, event: &[Reading]) -> Option<Used> {
     }
     let (mut low, mut high) = (0.0, 0.0);
     for turn in event.iter().flat_map(|reading| &reading.turns) {
+        let given = turn.given;
+        if down
+            .iter()
+            .any(|(from, to)| *from <= given.from && given.to <= *to)
+        {
+            continue;
+        }
         let forgotten = turn.fate == Fate::LostInKill;
         let lapses = turn.fate != Fate::Entered && !forgotten;
         let surely_back = lapses && lapsed_by(run, turn.given.to) <= end;
@@ -101,13 +119,15 @@ fn used(run: &Run, event: &[Reading]) -> Option<Used> {
         forgiven,
         low,
         high,
+        end,
     })
 }
 
-/// The longest stretch in which at every moment somebody surely waited.
-fn longest_wait(event: &[Reading]) -> Option<(u64, u64)> {
+/// The longest stretch in which at every moment somebody surely waited, of the time in which events
+/// were open.
+fn longest_wait(run: &Run, event: &[Reading]) -> Option<(u64, u64)> {
     let surely = |reading: &Reading| {
-        let until = reading.waits_until?;
+        let until = reading.waits_until?.min(run.closed);
         let until = reading
             .doubtful_from
             .map_or(until, |doubtful| doubtful.min(until));
