@@ -46,6 +46,18 @@ pub enum Mutant {
     FailedIsDone,
     /// A soft leave is ended though its visitor came back.
     RefreshLeaves,
+    /// A node that goes on by itself calls tickets that are at home elsewhere.
+    HomeIgnored,
+    /// … calls tickets that the gate may call.
+    HorizonIgnored,
+    /// … has the whole rate.
+    ShareUndivided,
+    /// … begins as soon as it has no answer.
+    ShareAtOnce,
+    /// … tells nobody afterwards what it gave.
+    ShareUntold,
+    /// The gate withholds nothing from its bucket for nodes that are not heard.
+    ShareNotWithheld,
 }
 
 thread_local! {

@@ -8,7 +8,6 @@
 mod apart;
 mod api;
 mod doctor;
-mod fleet;
 mod fuzz;
 mod kit;
 mod legacy;

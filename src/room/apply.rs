@@ -250,9 +250,11 @@ impl Room {
         let (polled, told) = event.line.sightings(&id).unwrap_or_default();
         let tick = Duration::from_millis(100);
         if told > at || polled > told && polled.after(tick) > at {
-            // Perhaps only this node knows: whoever took the beacon has to.
-            if event.line.claim_sighting(&id, now, Duration::ZERO) {
-                self.record(now, event, Kind::Seen, id, self.clock.tick(now));
+            // Perhaps only this node knows: whoever took the beacon has to. When it was, and not that
+            // it is now: there may be a later goodbye that nobody has come back from.
+            let seen = polled.max(told).max(Micros(at.0.saturating_add(1)));
+            if event.line.claim_sighting(&id, seen, Duration::ZERO) {
+                self.record(now, event, Kind::Seen, id, seen);
             }
         } else if side.leaving.said(&id).is_none_or(|said| said < at) {
             side.leaving.heard(id, at);

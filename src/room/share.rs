@@ -102,7 +102,8 @@ impl Room {
             return 0;
         };
         let gate_policy = self.gate_policy(policy, now);
-        let rate = policy.rate / f64::from(nodes.max(1));
+        let parts = if mutant!(ShareUndivided) { 1 } else { nodes };
+        let rate = policy.rate / f64::from(parts.max(1));
         let saved = gate_policy.share_saved(nodes);
         let turns = out
             .fill(now, rate, saved)
@@ -113,9 +114,9 @@ impl Room {
         let (after, cursor) = (out.after, out.cursor);
         let mut next: Vec<TicketKey> = Vec::new();
         let ours = |key: &TicketKey| {
-            key.arrival > after
+            (key.arrival > after || mutant!(HorizonIgnored))
                 && shares.is_sure_of(key)
-                && self.home_of(&key.id) == self.identity.node
+                && (self.home_of(&key.id) == self.identity.node || mutant!(HomeIgnored))
         };
         let returned = (event.line.counts().returned as usize).min(RETURNED_MAX);
         writer.front(returned, false, &mut next);
@@ -281,7 +282,7 @@ impl Room {
 
     /// What to tell the gate of turns and entries that were given here, in messages of bounded size.
     pub(super) fn shares_to_tell(&self, now: Micros, asking: &Asking) -> Vec<SettleRequest> {
-        if !asking.tells {
+        if !asking.tells || mutant!(ShareUntold) {
             return Vec::new();
         }
         let event = &asking.event;

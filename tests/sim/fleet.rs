@@ -3,16 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::model::{Change, Micros, Policy, TicketId, TicketKey};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use tidegate::model::{Change, Micros, Outage, Policy, TicketId, TicketKey};
 use tidegate::room::answer::{Join, Joined, Standing, TokenRefusal};
+use tidegate::room::effects::StoreHealth;
 
 use super::clockwork::Clockwork;
 use super::history::Answer;
-use super::ledger::Deed;
+use super::ledger::{Deed, Line};
 use super::net::{Active, Set, Trouble};
 use super::server::Server;
 use super::visitor::ask_to_enter;
 use super::world::{Live, Setting, World, sale};
+
+/// What nodes give by themselves is written down so often.
+const NOTED: Duration = Duration::from_millis(50);
+/// A store that was away is tried within three seconds and a fifth, or ten if it has just gone, and
+/// believed after three answers.
+const TRIED: Duration = Duration::from_secs(14);
 
 pub struct Fleet {
     clockwork: Clockwork,
@@ -47,8 +56,31 @@ impl Fleet {
 
     /// Lets time pass.
     pub fn pass(&mut self, time: Duration) {
-        self.clockwork
-            .run(async move { tokio::time::sleep(time).await });
+        let shares = self.world.setting.policy.outage == Outage::Share;
+        let world = Arc::clone(&self.world);
+        self.clockwork.run(async move {
+            let until = Instant::now() + time;
+            // What nodes give by themselves is written down now and then.
+            while shares && until - Instant::now() > NOTED {
+                sleep(NOTED).await;
+                world.note_all_shared();
+            }
+            sleep_until(until).await;
+            world.note_all_shared();
+        });
+    }
+
+    /// Lets time pass until all nodes hear the store again, which they try every few seconds.
+    pub fn until_heard(&mut self) {
+        let mut waited = Duration::ZERO;
+        let up = |live: &Arc<Live>| live.effects.health() == StoreHealth::Up;
+        while !(self.world.up().iter().all(up)
+            && self.world.up().iter().all(|l| l.room.sharing() == 0))
+        {
+            self.pass(NOTED);
+            waited += NOTED;
+            assert!(waited <= TRIED, "a node does not hear the store");
+        }
     }
 
     /// Does something at this moment.
@@ -91,6 +123,13 @@ impl Fleet {
                 until: u64::MAX,
             });
         });
+    }
+
+    /// One node is well again.
+    pub fn heal_one(&mut self, node: u16) {
+        for active in &mut self.world.net.lock().active {
+            active.nodes.0 &= !Set::one(node).0;
+        }
     }
 
     pub fn heal(&mut self) {
@@ -204,6 +243,26 @@ impl Fleet {
     /// Who is in line, as the store has it.
     pub fn line(&self) -> Vec<TicketKey> {
         self.store(|store| store.line(&sale()))
+    }
+
+    /// Events that go on at a node without the store.
+    pub fn sharing(&self, node: u16) -> usize {
+        self.ask(node, |live, _| live.room.sharing())
+    }
+
+    /// Tickets with open turns that a node gave without the store.
+    pub fn shared_turns(&self, node: u16) -> Vec<TicketId> {
+        self.ask(node, |live, _| {
+            let turns = live.room.shared_turns(&sale());
+            turns.into_iter().map(|turn| turn.id).collect()
+        })
+    }
+
+    /// What was done, in order.
+    pub fn ledger(&self) -> Vec<Line> {
+        let mut lines: Vec<_> = self.store(|store| store.ledger.lines(&sale()).cloned().collect());
+        lines.sort_by_key(|line| line.at);
+        lines
     }
 
     /// Turns given so far.

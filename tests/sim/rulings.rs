@@ -82,7 +82,8 @@ fn a_node_that_was_away_goes_by_what_was_ruled_meanwhile() {
     fleet.heal();
     fleet.start(2);
     assert_eq!(fleet.policy(2).rate, 7.0);
-    fleet.pass(15 * SECOND);
+    fleet.until_heard();
+    fleet.pass(SPREAD);
     assert_eq!(rates(&fleet), [7.0; 3]);
 }
 
@@ -185,8 +186,8 @@ fn a_node_that_was_away_brings_nothing_of_a_forgotten_event_back() {
     let fresh: Vec<_> = (0..30).map(|n| fleet.join(n % 2).token).collect();
     fleet.pass(5 * SECOND);
     fleet.heal();
-    // The store is left alone for a while, then tried.
-    fleet.pass(15 * SECOND);
+    fleet.until_heard();
+    fleet.pass(5 * SECOND);
     for number in 0..3 {
         let refused = fleet.status(number, &kept_there).map(drop);
         assert_eq!(refused, Err(TokenRefusal::NotFound), "node {number}");

@@ -478,6 +478,47 @@ fn a_told_place_stands_for_as_long_as_others_are_not_heard() {
 }
 
 #[test]
+fn a_join_while_others_cannot_be_heard_counts_on_as_many_of_theirs() {
+    let mut fleet = Fleet::new(2, still());
+    fleet.pass(SECOND);
+    fleet.trouble(Trouble::Cut, Set::ALL);
+    fleet.pass(SECOND);
+    let joined: Vec<_> = (0..40)
+        .map(|n| {
+            fleet.pass(SECOND / 10);
+            fleet.join(n % 2)
+        })
+        .collect();
+    fleet.heal();
+    fleet.until_heard();
+    fleet.pass(SECOND);
+    for (n, joined) in (1..).zip(&joined) {
+        assert!(joined.standing.position >= n && joined.standing.position <= n + n / 2 + 2);
+        assert_eq!(fleet.place(0, &joined.token), n);
+    }
+}
+
+#[test]
+fn a_goodbye_is_not_undone_by_a_poll_before_it() {
+    let mut fleet = Fleet::new(3, still());
+    let token = fleet.join(0).token;
+    fleet.pass(2 * SECOND);
+    fleet.trouble(Trouble::Deaf, Set::one(0));
+    fleet.leave_softly(1, &token);
+    fleet.pass(MOMENT);
+    fleet.status(0, &token).unwrap();
+    fleet.pass(2 * MOMENT);
+    fleet.leave_softly(0, &token);
+    fleet.pass(STEP);
+    // Hears only now of the first goodbye, after which somebody came back here.
+    fleet.heal();
+    fleet.pass(SECOND);
+    fleet.status(2, &token).unwrap();
+    fleet.pass(8 * SECOND);
+    assert_eq!(fleet.places(&token), [1; 3]);
+}
+
+#[test]
 fn a_clock_that_is_off_is_told_and_drags_nobody() {
     let mut fleet = Fleet::new(3, still());
     fleet.crash(2);

@@ -54,6 +54,9 @@ pub(super) fn in_time(presence: &Presence, now: Micros) -> bool {
 impl Gate {
     /// Microseconds since the last filling in which nodes were away, summed over the nodes.
     pub(super) fn away(&self, now: Micros) -> u64 {
+        if mutant!(ShareNotWithheld) {
+            return 0;
+        }
         let since = |share: &Share| share.asked_at.0.saturating_add(SILENT_AFTER);
         let filled_at = self.bucket.filled_at.0;
         let each = self.bucket.shares.iter();

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tidegate::model::{Micros, TicketId};
+
 use super::Verdict;
 use super::reading::{Reading, sec};
-use crate::sim::history::Answer;
+use crate::sim::history::{Answer, Call};
 
 /// What two nodes' views are apart when nothing is wrong.
 const LAG: Duration = Duration::from_millis(400);
@@ -29,8 +31,13 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
             if before == 0 || place == 0 || seen.sent.since(at) < LAG + latency {
                 continue;
             }
-            let from = tidegate::model::Micros(at.0 - RECOVERY);
+            let from = Micros(at.0 - RECOVERY);
             if reading.disturbed(from, seen.got) {
+                continue;
+            }
+            // One place of several visitors: another of them gave it up, and took a new one.
+            let of = reading.tickets.get(&seen.who);
+            if of.is_some_and(|ticket| left(reading, &ticket.id, at, seen.got)) {
                 continue;
             }
             verdict.expect(place <= before, || {
@@ -39,4 +46,11 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
         }
     }
     verdict
+}
+
+/// Whether somebody left a place between two moments.
+fn left(reading: &Reading<'_>, id: &TicketId, from: Micros, to: Micros) -> bool {
+    let all = reading.of_ticket(id);
+    let mut leaves = all.iter().filter(|seen| seen.call == Call::Leave);
+    leaves.any(|seen| seen.got >= from && seen.sent <= to)
 }

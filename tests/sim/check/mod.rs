@@ -49,6 +49,24 @@ impl Verdict {
     }
 }
 
+/// The names of all.
+#[cfg(feature = "mutants")]
+pub const RULES: [&str; 13] = [
+    "I1 place",
+    "I2 once",
+    "I3 pace",
+    "I4 order",
+    "I5 falls",
+    "I6 agree",
+    "I7 apart",
+    "I8 alive",
+    "I9 bound",
+    "I10 use",
+    "conservation",
+    "liveness",
+    "no panic",
+];
+
 /// Runs every checker.
 pub fn all(run: &Run) -> Vec<Verdict> {
     let reading = Reading::of(run);

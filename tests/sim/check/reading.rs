@@ -135,17 +135,22 @@ impl<'a> Reading<'a> {
         let lines = self.run.ledger.iter().filter(shared);
         let mut lines = lines.filter_map(|line| line.by.map(|node| (line.at, node)));
         lines.any(|(entered, by)| {
-            let mut ops = self.run.plan.ops.iter();
-            ops.any(|op| {
-                let at = START.after(Duration::from_millis(op.at));
-                match op.what {
-                    What::Crash { node, .. } | What::Drain { node, .. } => {
-                        node == by && at >= entered
-                    }
-                    _ => false,
-                }
-            })
+            let mut deaths = self.deaths_of(by);
+            deaths.any(|at| at >= entered)
         })
+    }
+
+    /// Whether a node died or was stopped before a moment.
+    pub fn died(&self, node: u16, before: Micros) -> bool {
+        self.deaths_of(node).any(|at| at <= before)
+    }
+
+    fn deaths_of(&self, of: u16) -> impl Iterator<Item = Micros> {
+        let ops = self.run.plan.ops.iter().filter(move |op| match op.what {
+            What::Crash { node, .. } | What::Drain { node, .. } => node == of,
+            _ => false,
+        });
+        ops.map(|op| START.after(Duration::from_millis(op.at)))
     }
 
     /// By how much the store's clock jumped ahead between two moments, in seconds.
