@@ -387,7 +387,10 @@ impl Room {
                 State::Called { until } | State::Missed { until } => {
                     if matches!(view.state, State::Called { .. }) {
                         writer.miss(&found.id, until.after(policy.late_grace));
-                    } else if until <= now && self.hears_all(now, policy.late_grace) {
+                    } else if until <= now
+                        && !super::tick::was_back(&policy, until, found.published)
+                        && self.hears_all(now, policy.late_grace)
+                    {
                         // Nobody can have seen it back in time.
                         self.expire(now, &event, &mut writer, &mut side, &key);
                         return Err(TokenRefusal::Gone(Some(Gone::Expired)));

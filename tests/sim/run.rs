@@ -172,7 +172,8 @@ async fn play(plan: &Plan, told: bool) -> Run {
     let all = async { while visitors.join_next().await.is_some() {} };
     let through = timeout(drains, all).await.is_ok().then(|| world.now());
     visitors.abort_all();
-    let silent = !world.server().line(&sale()).is_empty();
+    let waits = |live: &Arc<Live>| live.room.stats().iter().any(|of| of.waiting > 0);
+    let silent = !world.server().line(&sale()).is_empty() || world.up().iter().any(waits);
     sleep(if silent {
         FORGETS
     } else {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tidegate::model::Micros;
+
 use super::Verdict;
 use super::reading::{Reading, sec};
-use crate::sim::history::Answer;
+use crate::sim::history::{Answer, Call, Seen};
 
 /// What two nodes' views are apart when nothing is wrong.
 const LAG: Duration = Duration::from_millis(400);
@@ -29,8 +31,8 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
             if before == 0 || place == 0 || seen.sent.since(at) < LAG + latency {
                 continue;
             }
-            let from = tidegate::model::Micros(at.0 - RECOVERY);
-            if reading.disturbed(from, seen.got) {
+            let from = Micros(at.0 - RECOVERY);
+            if reading.disturbed(from, seen.got) || joined_anew(reading, seen, at) {
                 continue;
             }
             verdict.expect(place <= before, || {
@@ -39,4 +41,17 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
         }
     }
     verdict
+}
+
+/// Whether somebody who holds the same place left it and joined again about then: it is another place
+/// for all who hold it.
+fn joined_anew(reading: &Reading<'_>, seen: &Seen, since: Micros) -> bool {
+    let Some(ticket) = reading.tickets.get(&seen.who) else {
+        return false;
+    };
+    let all = reading.of_ticket(&ticket.id);
+    all.iter().any(|other| {
+        let joins = other.who != seen.who && other.call == Call::Join;
+        joins && other.got.after(LAG) > since && other.sent <= seen.got
+    })
 }
