@@ -11,6 +11,7 @@ use super::eta::Measured;
 use super::event::Event;
 use super::leave::reason;
 use super::line::{LineWriter, State};
+use super::restore::SEEN_TO;
 use super::side::Side;
 use crate::model::gate::Turn;
 use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record, TicketId, TicketKey};
@@ -246,10 +247,8 @@ impl Room {
         if event.line.find(&id).is_none_or(|view| view.state.is_gone()) {
             return;
         }
-        // To a tenth of a second: a poll here in the same one counts as after the goodbye.
         let (polled, told) = event.line.sightings(&id).unwrap_or_default();
-        let tick = Duration::from_millis(100);
-        if told > at || polled > told && polled.after(tick) > at {
+        if told > at || polled > told && polled.after(SEEN_TO) > at {
             // Perhaps only this node knows: whoever took the beacon has to. When it was, and not that
             // it is now: there may be a later goodbye that nobody has come back from.
             let seen = polled.max(told).max(Micros(at.0.saturating_add(1)));
@@ -262,7 +261,8 @@ impl Room {
         }
     }
 
-    /// A removal that a node wrote down.
+    /// A removal that a node wrote down. Who entered is inside for good: a node that had not heard of
+    /// it may have written of a later goodbye, and then the event's home says so once more.
     fn merge_removal(
         &self,
         now: Micros,
@@ -272,10 +272,22 @@ impl Room {
         record: &Record,
         why: Gone,
     ) {
-        let Record { id, at, .. } = *record;
-        let before = event.line.find(&id);
+        let Record { id, mut at, .. } = *record;
+        let (before, mut why) = (event.line.find(&id), why);
         if mutant!(TombstoneForgotten) && before.is_none() {
             return;
+        }
+        let other = before.filter(|view| match view.state {
+            State::Entered => why != Gone::Entered && at > view.time,
+            State::Left | State::Expired => why == Gone::Entered && at < view.time,
+            _ => false,
+        });
+        if let Some(view) = other {
+            // Of two removals of one moment this one counts.
+            (at, why) = (at.max(view.time), Gone::Entered);
+            if self.is_home(now, event.home_key) {
+                self.record(now, event, Kind::Entered, id, at);
+            }
         }
         let removed = writer.remove(&id, at, reason(why));
         self.uncovered(now, event, before.map(|view| view.time), &id);
@@ -384,6 +396,14 @@ impl Room {
             (Kind::Missed, State::Waiting) if at > view.time && grace(at) > now => {
                 writer.call(&id, at);
                 writer.miss(&id, grace(at));
+                false
+            }
+            // Nothing was heard of the turn before.
+            (Kind::Returned, State::Waiting) if at > view.time => {
+                writer.call(&id, at);
+                writer.miss(&id, grace(at));
+                writer.give_back(&id);
+                side.returned_until = now.after(super::tick::REASON_TOLD);
                 false
             }
             (Kind::Returned, State::Called { until }) if until <= at.after(SLACK) => {

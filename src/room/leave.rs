@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::event::{Event, Tally};
 use super::line::{LineWriter, Reason, State, View};
 use super::side::Side;
+use super::tick::HEARING;
 use super::{Room, join};
 use crate::model::token::{self, Claims};
 use crate::model::{EventId, Gone, Kind, Micros, TicketKey};
@@ -153,6 +154,18 @@ impl Room {
         key: &TicketKey,
     ) {
         self.remove(now, event, writer, side, key, Gone::Expired);
+    }
+
+    /// A node has started anew: no store told it who is leaving, so that it would tell nobody of
+    /// those who come back to it.
+    pub(super) fn repeat_leaves(&self, now: Micros) {
+        for event in self.events.all() {
+            let _writer = event.line.write();
+            let leaves = event.side.lock().leaving.put_off(now.after(HEARING));
+            for (id, said) in leaves {
+                self.record(now, &event, Kind::Leaving, id, said);
+            }
+        }
     }
 
     /// Removes what left softly and did not come back.

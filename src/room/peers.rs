@@ -36,6 +36,8 @@ struct Peer {
     heard_at: Micros,
     lag: Duration,
     off: bool,
+    /// Of its life; 0 before it was heard.
+    epoch: u32,
 }
 
 impl Peers {
@@ -45,6 +47,7 @@ impl Peers {
             heard_at: now,
             lag: Duration::ZERO,
             off: false,
+            epoch: 0,
         };
         Self {
             nodes: Mutex::new(vec![peer; usize::from(fleet.max(1))].into()),
@@ -56,12 +59,14 @@ impl Peers {
         }
     }
 
-    /// A batch of another node came.
-    fn heard(&self, now: Micros, batch: &Batch, off: bool) {
+    /// A batch of another node came. Answers whether that node has started anew.
+    fn heard(&self, now: Micros, batch: &Batch, off: bool) -> bool {
         let mut nodes = self.nodes.lock();
         let Some(peer) = nodes.get_mut(usize::from(batch.node.0)) else {
-            return;
+            return false;
         };
+        let anew = batch.epoch > peer.epoch;
+        peer.epoch = peer.epoch.max(batch.epoch);
         // An old batch read again says nothing about now.
         let heard_at = batch.clock.min(now);
         if heard_at > peer.heard_at {
@@ -83,6 +88,7 @@ impl Peers {
         } else if edge {
             tracing::info!(node, "the clock of a node is right again");
         }
+        anew
     }
 
     /// Whether a node was heard lately.
@@ -143,7 +149,9 @@ impl Room {
     /// Takes notice of a batch's writer and clock.
     pub(super) fn hear(&self, now: Micros, batch: &Batch) {
         let taken = self.clock.observe(batch.clock, now, self.identity.skew_max);
-        self.peers.heard(now, batch, !taken);
+        if self.peers.heard(now, batch, !taken) {
+            self.repeat_leaves(now);
+        }
     }
 
     /// Notes, in a fleet, whether all sightings can be heard at present.

@@ -1,6 +1,7 @@
 //! Taking over what the store holds after a start, and handing memory back to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Room;
 use super::event::Event;
@@ -11,6 +12,8 @@ use crate::model::{EventId, Gone, Kind, Micros, Record, TicketId, TicketKey};
 
 /// Entries looked at while the line's writer is held.
 const DUMPED_AT_ONCE: u32 = 4_096;
+/// Polls are noted to a tenth of a second, and one in the same as a goodbye counts as after it.
+pub(super) const SEEN_TO: Duration = Duration::from_millis(100);
 
 impl Room {
     /// Puts a chunk of live tickets of one event in line. Fast when sorted by arrival, right anyway.
@@ -122,7 +125,8 @@ impl Room {
         self.schedule.at(now, &event);
     }
 
-    /// Hands out, as records, all that memory holds of one partition: for a store that missed some.
+    /// Hands out, as records, all that memory holds of one partition, sightings too: for a store that
+    /// missed some.
     /// `take` is called once an event, without any lock held.
     pub fn dump(&self, partition: u16, mut take: impl FnMut(&EventId, Vec<Record>)) {
         for event in self.events.all() {
@@ -166,6 +170,10 @@ impl Room {
                     entry.time,
                 ));
                 records.extend(entry.later.iter().map(|at| record(Kind::Joined, *at)));
+                // What was to be told of a poll may be among what is missing.
+                if partition.is_some() && !entry.state.is_gone() {
+                    records.push(record(Kind::Seen, entry.last_seen.after(SEEN_TO)));
+                }
             }
         }
         records

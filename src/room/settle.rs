@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Room;
 use super::line::State;
 use super::tick::Asking;
-use crate::model::Micros;
 use crate::model::gate::{LOST_AT_MOST, SettleRequest, Turn};
+use crate::model::{Micros, Order};
 
 /// Entries looked at while the line's writer is held, and tickets of one request at most.
 const AT_ONCE: u32 = 4_096;
@@ -63,14 +63,16 @@ impl Room {
             return requests;
         };
         let event = &asking.event;
+        let policy = event.policy.load();
         let empty = SettleRequest {
             event: event.id.clone(),
             node: self.identity.node,
-            policy: self.gate_policy(&event.policy.load(), now),
+            policy: self.gate_policy(&policy, now),
             version: asking.request.version,
             called: Vec::new(),
             entered: Vec::new(),
-            shared: false,
+            // Who is let through without a turn takes none from the bucket.
+            shared: policy.order == Order::Passthrough,
             passes: Vec::new(),
         };
         let mut entries = Vec::new();

@@ -210,6 +210,17 @@ impl Leaving {
         }
     }
 
+    /// The leaves that this node ends, with when each was said; none of them ends before `until` now.
+    pub fn put_off(&mut self, until: Micros) -> Vec<(TicketId, Micros)> {
+        let by_time = std::mem::take(&mut self.by_time);
+        let put_off = by_time.into_iter().filter_map(|(at, id)| {
+            let said = self.said(&id)?;
+            self.start(id, said, at.max(until));
+            Some((id, said))
+        });
+        put_off.collect()
+    }
+
     /// Takes out the earliest whose grace is over.
     pub fn pop(&mut self, now: Micros) -> Option<TicketId> {
         let &(until, id) = self.by_time.first()?;

@@ -389,6 +389,7 @@ impl Room {
                         writer.miss(&found.id, until.after(policy.late_grace));
                     } else if until <= now
                         && self.started.after(policy.late_grace) <= until
+                        && !super::tick::was_back(&policy, until, found.published)
                         && self.hears_all(now, policy.late_grace)
                     {
                         // Nobody can have seen it back in time, nor an earlier life of this node.

@@ -33,7 +33,7 @@ const IDLE_DROPPED: Duration = Duration::from_secs(600);
 /// How long a reason for a longer wait is told.
 pub(super) const REASON_TOLD: Duration = Duration::from_secs(60);
 /// What a sighting told by another node may take to be heard.
-const HEARING: Duration = Duration::from_secs(2);
+pub(super) const HEARING: Duration = Duration::from_secs(2);
 /// Who is seen so long after a lapse came after it, whatever the clocks say.
 const RETURNED_AFTER: Duration = Duration::from_secs(2);
 /// The most tickets one sweep looks at, so that the lock is short.
@@ -222,7 +222,10 @@ impl Room {
                 Lapse::Silent { .. } | Lapse::Grace
                     if !self.is_home(now, home::ticket_key(&due.id))
                         && !is_overdue(now, heartbeat, due.lapse, view.state) => {}
-                Lapse::Grace if was_back(event, policy, &view.state, &due.id) => {
+                Lapse::Grace
+                    if matches!(view.state, State::Missed { until }
+                        if was_back(policy, until, last_seen(event, &due.id))) =>
+                {
                     writer.give_back(&due.id);
                     self.record(now, event, Kind::Returned, due.id, self.clock.tick(now));
                 }
@@ -254,12 +257,14 @@ fn is_overdue(now: Micros, heartbeat: Duration, lapse: Lapse, state: State) -> b
     }
 }
 
-/// Whether the owner of a missed turn was seen within the late grace, though the word of its return
-/// did not come here: a store that nodes load from does not keep it.
-fn was_back(event: &Event, policy: &Policy, state: &State, id: &TicketId) -> bool {
-    let State::Missed { until } = state else {
-        return false;
-    };
+/// When a ticket was last seen anywhere.
+fn last_seen(event: &Event, id: &TicketId) -> Micros {
     let (polled, told) = event.line.sightings(id).unwrap_or_default();
-    polled.max(told).after(policy.late_grace) > until.after(RETURNED_AFTER)
+    polled.max(told)
+}
+
+/// Whether the owner of a missed turn, whose late grace ends at `until`, was seen within it, though
+/// the word of its return did not come here: a store that nodes load from does not keep it.
+pub(super) fn was_back(policy: &Policy, until: Micros, seen: Micros) -> bool {
+    seen.after(policy.late_grace) > until.after(RETURNED_AFTER)
 }

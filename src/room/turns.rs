@@ -213,11 +213,7 @@ impl Room {
         self.book(now, since, &request, &answer, &mut side);
         // Turns are told on the store's clock; here they end on ours.
         let ours = |until: Micros| now.after(until.since(answer.now));
-        let mut called = 0;
-        for turn in &answer.called {
-            called +=
-                u32::from(self.call(now, &event, &mut writer, &mut side, turn, ours(turn.until)));
-        }
+        // First what is over: who was back in time may have been given another turn at once.
         for id in &answer.missed {
             let Some(view) = event.line.find(id) else {
                 continue;
@@ -227,6 +223,11 @@ impl Room {
                 side.gate.lent.remove(id);
                 self.record(now, &event, Kind::Missed, *id, self.clock.tick(now));
             }
+        }
+        let mut called = 0;
+        for turn in &answer.called {
+            called +=
+                u32::from(self.call(now, &event, &mut writer, &mut side, turn, ours(turn.until)));
         }
         for id in &answer.entered {
             let Some(view) = event.line.find(id) else {

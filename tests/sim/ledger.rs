@@ -82,17 +82,34 @@ impl Ledger {
     /// Some node read what a gate wrote.
     pub fn heard<'a>(&mut self, records: impl Iterator<Item = &'a Record>) {
         for record in records {
-            if matches!(record.kind, Kind::Called | Kind::Entered) {
-                self.heard_of(record.id);
+            match record.kind {
+                Kind::Called => self.heard_of_turn(record.id, record.at),
+                Kind::Entered => self.heard_of_entry(record.id, record.at),
+                _ => {}
             }
         }
     }
 
-    /// Some node was told of a ticket's turn or entry.
+    /// Some node was told of a ticket's turn. An answer that was on its way when the store lost what
+    /// it tells of still tells it.
+    pub fn heard_of_turn(&mut self, id: TicketId, until: Micros) {
+        self.mark(id, |line| line.deed == Deed::Given { until });
+    }
+
+    /// Some node was told of a ticket's entry at a moment; what led to it is so as well.
+    pub fn heard_of_entry(&mut self, id: TicketId, at: Micros) {
+        self.mark(id, |line| line.at <= at && (!line.lost || line.at == at));
+    }
+
+    /// Some node was told that a ticket has entered.
     pub fn heard_of(&mut self, id: TicketId) {
+        self.mark(id, |line| !line.lost);
+    }
+
+    fn mark(&mut self, id: TicketId, which: impl Fn(&Line) -> bool) {
         for at in self.of.get(&id).into_iter().flatten() {
             let line = &mut self.lines[*at];
-            line.heard |= !line.lost;
+            line.heard |= which(line);
         }
     }
 

@@ -203,8 +203,13 @@ impl Store for Link {
 
     fn gates(&self) -> Answer<'_, Vec<GateView>> {
         self.read(META, Server::gates, |server, gates| {
-            for turn in gates.iter().flat_map(|gate| &gate.called) {
-                server.ledger.heard_of(turn.id);
+            for gate in gates {
+                for turn in &gate.called {
+                    server.ledger.heard_of_turn(turn.id, turn.until);
+                }
+                for (id, at) in &gate.entered {
+                    server.ledger.heard_of_entry(*id, *at);
+                }
             }
         })
     }
@@ -216,7 +221,7 @@ impl Store for Link {
             move |server| server.advance(&request),
             |server, answer| {
                 for turn in &answer.called {
-                    server.ledger.heard_of(turn.id);
+                    server.ledger.heard_of_turn(turn.id, turn.until);
                 }
             },
         )
@@ -228,8 +233,11 @@ impl Store for Link {
         let entered = self.call(home, move |server| server.enter(&request), nothing);
         Box::pin(async move {
             let entry = entered.await?;
-            if matches!(entry, Entry::Granted { .. } | Entry::Again { .. }) {
-                self.world.server().ledger.heard_of(id);
+            let ledger = &mut self.world.server().ledger;
+            match entry {
+                Entry::Granted { now, .. } => ledger.heard_of_entry(id, now),
+                Entry::Again { .. } | Entry::Over => ledger.heard_of(id),
+                Entry::Missed | Entry::NotCalled => {}
             }
             Ok(entry)
         })

@@ -181,7 +181,8 @@ async fn play(plan: &Plan, world: Arc<World>, told: bool) -> Run {
     let all = async { while visitors.join_next().await.is_some() {} };
     let through = timeout(drains, all).await.is_ok().then(|| world.now());
     visitors.abort_all();
-    let silent = !world.server().line(&sale()).is_empty();
+    let waits = |live: &Arc<Live>| live.room.stats().iter().any(|of| of.waiting > 0);
+    let silent = !world.server().line(&sale()).is_empty() || world.up().iter().any(waits);
     // Who was called is not forgotten before the turn and its grace are over.
     let called = policy.ready_ttl + policy.late_grace + 3 * policy.heartbeat_ttl;
     sleep(if silent {

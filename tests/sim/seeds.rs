@@ -130,7 +130,7 @@ fn story(broken: Broken) -> String {
     let deeds: Vec<_> = run
         .ledger
         .iter()
-        .filter(|_| rule.starts_with("I3"))
+        .filter(|_| rule.starts_with("I3") || rule == "liveness")
         .map(|line| format!("  {} {} {:?}", check::sec(line.at), line.id, line.deed))
         .collect();
     let written: Vec<_> = written

@@ -13,7 +13,7 @@ use crate::room::house::START;
 use crate::sim::history::Answer;
 use crate::sim::ledger::Deed;
 
-/// What a turn is kept beyond its time.
+/// What a turn is kept beyond what its owner was told.
 const KEPT: Duration = Duration::from_secs(1);
 
 pub fn check(reading: &Reading<'_>) -> Verdict {
@@ -62,6 +62,8 @@ fn turns(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
 /// Visitors inside, by what gates did.
 fn cap(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
     let mut inside: BTreeMap<TicketId, Micros> = BTreeMap::new();
+    let policy = &reading.run.plan.setting.policy;
+    let stay = policy.ready_ttl + KEPT + policy.pass_ttl;
     for line in &reading.run.ledger {
         match line.deed {
             Deed::Inside { until } => drop(inside.insert(line.id, until)),
@@ -69,7 +71,9 @@ fn cap(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
             _ => continue,
         }
         inside.retain(|_, until| *until > line.clock);
-        let Some(cap) = policies.cap(line.at) else {
+        // Who is inside was promised it under the policy of then, and a lower cap puts nobody out.
+        let promised = Micros(line.at.0 - stay.as_micros() as u64);
+        let Some(cap) = policies.cap(promised, line.at) else {
             continue;
         };
         verdict.expect(inside.len() <= cap as usize, || {
@@ -90,7 +94,7 @@ fn entries(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
     let mut at: Vec<_> = first.into_values().collect();
     at.sort_unstable();
     // A turn, what is kept beyond it, and what a client waits for the answer.
-    let held = policy.ready_ttl.as_secs_f64() + 1.0 + 3.0;
+    let held = (policy.ready_ttl + KEPT).as_secs_f64() + 3.0;
     for (n, from) in at.iter().enumerate() {
         for (m, to) in at.iter().enumerate().skip(n) {
             let rates = policies.between(*from, *to).map(|policy| policy.rate);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tidegate::model::{Micros, TicketId};
+use tidegate::model::Micros;
 
 use super::Verdict;
 use super::reading::{Reading, sec};
-use crate::sim::history::{Answer, Call};
+use crate::sim::history::{Answer, Call, Seen};
 
 /// What two nodes' views are apart when nothing is wrong.
 const LAG: Duration = Duration::from_millis(400);
@@ -32,12 +32,7 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
                 continue;
             }
             let from = Micros(at.0 - RECOVERY);
-            if reading.disturbed(from, seen.got) {
-                continue;
-            }
-            // One place of several visitors: another of them gave it up, and took a new one.
-            let of = reading.tickets.get(&seen.who);
-            if of.is_some_and(|ticket| left(reading, &ticket.id, at, seen.got)) {
+            if reading.disturbed(from, seen.got) || joined_anew(reading, seen, at) {
                 continue;
             }
             verdict.expect(place <= before, || {
@@ -48,9 +43,15 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
     verdict
 }
 
-/// Whether somebody left a place between two moments.
-fn left(reading: &Reading<'_>, id: &TicketId, from: Micros, to: Micros) -> bool {
-    let all = reading.of_ticket(id);
-    let mut leaves = all.iter().filter(|seen| seen.call == Call::Leave);
-    leaves.any(|seen| seen.got >= from && seen.sent <= to)
+/// Whether somebody who holds the same place left it and joined again about then: it is another place
+/// for all who hold it.
+fn joined_anew(reading: &Reading<'_>, seen: &Seen, since: Micros) -> bool {
+    let Some(ticket) = reading.tickets.get(&seen.who) else {
+        return false;
+    };
+    let all = reading.of_ticket(&ticket.id);
+    all.iter().any(|other| {
+        let joins = other.who != seen.who && other.call == Call::Join;
+        joins && other.got.after(LAG) > since && other.sent <= seen.got
+    })
 }

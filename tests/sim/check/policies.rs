@@ -66,9 +66,9 @@ impl Policies {
         self.between(at, at).map(|p| p.burst).max().unwrap_or(0)
     }
 
-    /// The highest cap of a moment; `None` when there may be none.
-    pub fn cap(&self, at: Micros) -> Option<u32> {
-        let caps = self.between(at, at).map(|policy| policy.max_active);
+    /// The highest cap between two moments; `None` when there may be none.
+    pub fn cap(&self, from: Micros, to: Micros) -> Option<u32> {
+        let caps = self.between(from, to).map(|policy| policy.max_active);
         caps.map(|cap| (cap > 0).then_some(cap))
             .try_fold(0, |most, cap| cap.map(|cap| most.max(cap)))
     }
