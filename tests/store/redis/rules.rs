@@ -52,6 +52,8 @@ enum Ask {
         passes: Vec<(u128, i64)>,
         shared: bool,
     },
+    /// Tickets enter at the same time: whose, whether out of a lease, free, known.
+    Together(Vec<(u128, Option<i64>, bool, bool)>),
     Complete(u128),
     Policy(GatePolicy),
     Pass(i64),
@@ -176,7 +178,15 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
         passes,
         shared,
     });
+    let own = prop::option::weighted(0.4, 0..4_000_000_i64);
+    let company = prop::collection::btree_map(number(), (own, rarely(), rarely()), 2..7);
+    let together = company.prop_map(|company| {
+        let each = company.into_iter();
+        let each = each.map(|(id, (claim, free, known))| (id, claim, free, known));
+        Ask::Together(each.collect())
+    });
     let ask = prop_oneof![
+        2 => together,
         6 => advance,
         4 => enter,
         1 => settle,
@@ -247,6 +257,31 @@ impl Pair<'_> {
                 };
                 let expected = self.gate.enter(now, &request, &mut changes);
                 prop_assert_eq!(self.store.enter(request).await.unwrap(), expected);
+            }
+            Ask::Together(all) => {
+                let requests = all
+                    .iter()
+                    .map(|&(number, claim, free, known)| EnterRequest {
+                        known,
+                        event: self.event.clone(),
+                        node: NodeId(0),
+                        policy: self.policy,
+                        id: id(number),
+                        claim: claim.map(|ends| self.turn((number, ends))),
+                        free,
+                        pass: format!("pass of {number} at {now:?}"),
+                    });
+                let requests: Vec<_> = requests.collect();
+                let mut enter = |request| self.gate.enter(now, request, &mut changes);
+                let expected: Vec<_> = requests.iter().map(&mut enter).collect();
+                let asked = requests.into_iter().map(|request| {
+                    let store = self.store.clone();
+                    tokio::spawn(async move { store.enter(request).await })
+                });
+                let asked: Vec<_> = asked.collect();
+                for (asked, expected) in asked.into_iter().zip(expected) {
+                    prop_assert_eq!(asked.await.unwrap().unwrap(), expected);
+                }
             }
             Ask::Settle {
                 called,
