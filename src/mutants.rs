@@ -10,6 +10,8 @@ pub enum Mutant {
     TurnForFree,
     /// A turn that lapsed is refunded twice.
     RefundTwice,
+    /// The bucket is filled at four fifths of the rate.
+    RefillShort,
     /// A lease is granted and not deducted.
     LeaseForFree,
     /// Who enters does not count as inside.

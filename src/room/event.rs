@@ -2,15 +2,13 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::sync::waits::Mutex;
-use arc_swap::ArcSwap;
-
 use super::answer::WaitReason;
 use super::eta::Forecast;
 use super::line::Line;
 use super::posted::Posted;
 use super::side::Side;
 use crate::model::{EventId, Micros, Order, Policy, home};
+use crate::sync::{ArcSwap, Mutex};
 
 /// One sale with its line. Shared by reference count; reading it takes no lock.
 #[derive(Debug)]

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::sync::waits::Mutex;
 use ahash::AHashMap;
-use arc_swap::ArcSwap;
 
 use super::event::Event;
-use super::{Room, join};
-use crate::model::{EventId, Micros, Policy, TicketId};
+use super::{Room, Settings, join};
+use crate::model::policy::PolicyMistake;
+use crate::model::{EventId, Micros, Policy, PolicyPatch, TicketId};
+use crate::sync::{ArcSwap, Guard, Mutex};
 
 type Map = AHashMap<EventId, Arc<Event>>;
 
@@ -103,7 +103,7 @@ impl Events {
     }
 
     /// The events to look in for legacy tokens.
-    pub fn moved(&self) -> arc_swap::Guard<Arc<Vec<Arc<Event>>>> {
+    pub fn moved(&self) -> Guard<Arc<Vec<Arc<Event>>>> {
         self.moved.load()
     }
 
@@ -116,8 +116,31 @@ impl Events {
         self.map.load().values().cloned().collect()
     }
 
+    /// All events, those included that somebody is just making.
+    pub fn all_made(&self) -> Vec<Arc<Event>> {
+        let _making = self.making.lock();
+        self.all()
+    }
+
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Settings {
+    /// The policy that an event has by configuration.
+    fn policy_of(&self, id: &EventId) -> &Policy {
+        self.events.get(id).unwrap_or(&self.defaults)
+    }
+
+    /// What that would be with an override.
+    pub(super) fn patched(
+        &self,
+        id: &EventId,
+        patch: Option<&PolicyPatch>,
+    ) -> Result<Policy, Vec<PolicyMistake>> {
+        let base = self.policy_of(id);
+        patch.map_or_else(|| Ok(base.clone()), |patch| patch.apply(base))
     }
 }
 
@@ -135,11 +158,11 @@ impl Room {
         unbounded: bool,
     ) -> Result<Arc<Event>, join::TooMany> {
         let made = |forgotten| {
-            let policy = self.base_policy(id);
-            let polling = self.settings.load().polling;
+            let settings = self.settings.load();
+            let policy = settings.policy_of(id).clone();
             let mut event = Event::new(id.clone(), policy, now, self.started, self.identity.fleet);
             event.forgotten = forgotten;
-            event.posted.publish(&event.policy.load(), polling);
+            event.posted.publish(&event.policy.load(), settings.polling);
             event
         };
         self.events.get_or_make(id, unbounded, made)
@@ -147,12 +170,7 @@ impl Room {
 
     /// The policy an event has by configuration.
     pub(super) fn base_policy(&self, id: &EventId) -> Policy {
-        let settings = self.settings.load();
-        settings
-            .events
-            .get(id)
-            .unwrap_or(&settings.defaults)
-            .clone()
+        self.settings.load().policy_of(id).clone()
     }
 
     pub(super) fn create_configured(&self, now: Micros) {

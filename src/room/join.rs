@@ -62,24 +62,16 @@ impl Room {
     }
 
     fn event_to_join(&self, now: Micros, name: &EventId) -> Result<Arc<Event>, JoinRefusal> {
-        let event = match self.event(name.as_str()) {
-            Some(event) => event,
-            None if !self.settings.load().create_on_demand => {
-                return Err(JoinRefusal::EventNotFound);
-            }
+        match self.event(name.as_str()) {
+            Some(event) => Ok(event),
+            None if !self.settings.load().create_on_demand => Err(JoinRefusal::EventNotFound),
             None => self
                 .event_or_make(now, name, false)
                 .map_err(|TooMany| JoinRefusal::Full {
                     what: "the number of events",
                     retry_after: FULL_RETRY,
-                })?,
-        };
-        let policy = event.policy.load();
-        if policy.order == Order::Reject || Event::is_closed(&policy, now) {
-            return Err(JoinRefusal::EventClosed);
+                }),
         }
-        drop(policy);
-        Ok(event)
     }
 
     /// `None` when the event or the ticket is not any more what it was when looked at: look again.
@@ -90,12 +82,16 @@ impl Room {
         id: TicketId,
         key: Option<u64>,
     ) -> Result<Option<Joined>, JoinRefusal> {
+        // The one snapshot that this look goes by.
         let policy = event.policy.load();
+        if policy.order == Order::Reject || Event::is_closed(&policy, now) {
+            return Err(JoinRefusal::EventClosed);
+        }
         if let Some(key) = key {
             match event.line.find_prefix(id.name()) {
                 Some(known) if known.id != id => return Err(JoinRefusal::Conflict),
                 Some(_) => {
-                    if let Some(replayed) = self.replay(now, event, id, key) {
+                    if let Some(replayed) = self.replay(now, event, &policy, id, key) {
                         return Ok(Some(replayed));
                     }
                 }
@@ -200,14 +196,19 @@ impl Room {
     /// The place that a repeated join has already: also after entering, so that a lost answer costs
     /// nobody anything; a visit as a poll is. `None` when it was left or expired: joining again is a
     /// new place then.
-    fn replay(&self, now: Micros, event: &Arc<Event>, id: TicketId, key: u64) -> Option<Joined> {
+    fn replay(
+        &self,
+        now: Micros,
+        event: &Arc<Event>,
+        policy: &Policy,
+        id: TicketId,
+        key: u64,
+    ) -> Option<Joined> {
         let found = Found::of(Arc::clone(event), &id, None, now)?;
         let mut found = self.visited(now, found).ok()?;
         found.told = self.recent.told(key);
         let standing = self.standing(now, &found);
-        let told = found
-            .told
-            .or_else(|| self.told(&event.policy.load(), now, &standing));
+        let told = found.told.or_else(|| self.told(policy, now, &standing));
         let commit = Commit {
             lane: id.partition(self.journal.partitions()),
             seq: 0,

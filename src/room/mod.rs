@@ -36,12 +36,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-
 use crate::journal::lane::Journal;
 use crate::model::pass::PassKeys;
 use crate::model::token::TicketKeys;
 use crate::model::{EventId, Hlc, Micros, NodeId, Policy};
+use crate::sync::ArcSwap;
 
 pub use apply::GATE_EPOCH;
 pub use event::Event;

@@ -309,7 +309,7 @@ impl Room {
     /// of the place, and it is enough (I1).
     fn put_back(&self, now: Micros, claims: &Claims<'_>) -> Result<Found, TokenRefusal> {
         // A legacy token proves nothing: what memory does not hold is not there.
-        if claims.node == NodeId::OUTSIDE || self.is_void(claims) {
+        if claims.node == NodeId::OUTSIDE || self.is_void(claims) || mutant!(NotPutBack) {
             return Err(TokenRefusal::NotFound);
         }
         let name = EventId::new(claims.event).map_err(|_| TokenRefusal::NotFound)?;

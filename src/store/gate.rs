@@ -276,7 +276,11 @@ impl Gate {
         let bucket = &mut self.bucket;
         let first = bucket.filled_at == Micros(0);
         // Claims may have come before the first filling: they are paid out of it.
-        let filled = if first { room } else { gained };
+        let filled = match first {
+            true => room,
+            false if mutant!(RefillShort) => gained * 4 / 5,
+            false => gained,
+        };
         bucket.level = bucket.level.saturating_add(filled).min(room);
         let back = bucket.filled_at.0.saturating_sub(now.0);
         bucket.filled_at = if first || back > CLOCK_BACK_MAX {

@@ -16,6 +16,14 @@ pub fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
+/// A thread for calls that are deeper than the checker's own threads have room for.
+pub fn spawn_deep<T: Send + 'static>(
+    run: impl FnOnce() -> T + Send + 'static,
+) -> loom::thread::JoinHandle<T> {
+    let thread = loom::thread::Builder::new().stack_size(1 << 18);
+    thread.spawn(run).expect("the checker has threads")
+}
+
 /// The same hash each time: a model is run again and again.
 pub fn random_state() -> ahash::RandomState {
     ahash::RandomState::with_seeds(1, 2, 3, 4)
@@ -89,12 +97,29 @@ impl<T> ArcSwap<T> {
         Arc::clone(&self.values.lock().expect("no model panics here")[current])
     }
 
+    pub fn load_full(&self) -> Arc<T> {
+        self.load()
+    }
+
     pub fn store(&self, value: Arc<T>) {
         let mut values = self.values.lock().expect("no model panics here");
         values.push(value);
         let new = values.len() - 1;
         drop(values);
         self.current.swap(new, AcqRel);
+    }
+
+    /// One at a time, as whoever swaps holds a lock.
+    pub fn swap(&self, value: Arc<T>) -> Arc<T> {
+        let old = self.load();
+        self.store(value);
+        old
+    }
+}
+
+impl<T: Default> Default for ArcSwap<T> {
+    fn default() -> Self {
+        Self::from_pointee(T::default())
     }
 }
 
@@ -103,6 +128,10 @@ impl<T> ArcSwap<T> {
 pub struct Mutex<T>(loom::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
+    pub fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
     pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
         self.0.lock().expect("no model panics here")
     }

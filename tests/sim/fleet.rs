@@ -103,8 +103,12 @@ impl Fleet {
         self.now(|world| look(&mut world.server()))
     }
 
+    /// Starts a node, anew if it is up: it knows what the store holds.
     pub fn start(&mut self, node: u16) {
-        self.now(|world| world.start(node, false));
+        self.now(|world| {
+            world.crash(node);
+            world.start(node, false);
+        });
         self.pass(Duration::from_millis(1));
     }
 

@@ -13,9 +13,10 @@ use super::run::{note_panics, run};
 /// A mistake that so many seeds do not find is not found.
 const SEEDS_MAX: u64 = 400;
 
-const ALL: [Mutant; 26] = [
+const ALL: [Mutant; 27] = [
     Mutant::TurnForFree,
     Mutant::RefundTwice,
+    Mutant::RefillShort,
     Mutant::LeaseForFree,
     Mutant::CapForgotten,
     Mutant::EnterTwice,

@@ -291,6 +291,33 @@ fn a_wiped_gate_starts_with_an_empty_bucket_and_knows_who_entered() {
 }
 
 #[test]
+fn a_wiped_gate_learns_who_missed_a_turn() {
+    let dawdling = Policy {
+        heartbeat_ttl: 3600 * SECOND,
+        ready_ttl: 2 * SECOND,
+        ..policy()
+    };
+    let mut fleet = Fleet::new(2, dawdling);
+    let tokens: Vec<_> = (0..300).map(|n| fleet.join(n % 2).token).collect();
+    fleet.pass(8 * SECOND);
+    fleet.wipe();
+    fleet.notice();
+    fleet.pass(3 * SECOND);
+    // Who starts now counts nobody who missed a turn, as those do who saw it.
+    fleet.start(0);
+    for token in &tokens[200..] {
+        let places = fleet.places(token);
+        // Who was called a moment ago may still be on the feed.
+        let alike = places[0].abs_diff(places[1]) <= 3;
+        assert!(places[0] > 0 && alike, "{places:?}");
+    }
+    // And calls them again when they come back.
+    assert!(!fleet.status(0, &tokens[0]).unwrap().ready);
+    fleet.pass(SECOND);
+    assert!(fleet.status(1, &tokens[0]).unwrap().ready);
+}
+
+#[test]
 fn a_wiped_gate_does_not_pay_for_what_it_gave_before() {
     let patient = Policy {
         heartbeat_ttl: 3600 * SECOND,

@@ -3,6 +3,7 @@
 mod configuration;
 mod imports;
 mod lines;
+mod mutants;
 
 use std::path::{Path, PathBuf};
 
