@@ -10,7 +10,8 @@ use crate::model::{Batch, Micros, NodeId};
 use super::Room;
 
 /// A node that was not heard for this long is taken for away: its events get another home, and
-/// nobody expires, since its visitors cannot be seen.
+/// nobody expires, since its visitors cannot be seen. A sighting that takes less is late and not lost:
+/// on a busy machine feeds lag for a moment all the time.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// A node that was not heard for this long is not waited for any more.
 const GONE_AFTER: Duration = Duration::from_secs(15 * 60);
@@ -146,18 +147,33 @@ impl Room {
         self.peers.heard(now, batch, !taken);
     }
 
+    /// Until when everything is known here that a node saw. How long others take to write is taken
+    /// to be what it takes this one.
+    pub(super) fn heard_until(&self, now: Micros) -> Micros {
+        if self.is_alone() {
+            return now;
+        }
+        let late = self.feed_lag(now) + self.journal.age(now);
+        Micros(now.0.saturating_sub(crate::model::micros(late)))
+    }
+
     /// Notes, in a fleet, whether all sightings can be heard at present.
     pub(super) fn note_hearing(&self, now: Micros) {
         if self.is_alone() {
             return;
         }
         let deaf = self.is_degraded()
-            || !self.is_fresh(now)
-            || self.journal.age(now) > self.identity.lag_max
+            || now.since(self.heard_until(now)) > SILENT_AFTER
+            || !self.knows_rulings(now)
             || self.peers.misses_somebody(now, self.identity.node);
         if deaf {
-            self.peers.deaf_at.fetch_max(now.0, Ordering::Relaxed);
+            self.note_deaf(now);
         }
+    }
+
+    /// Sightings may have been lost.
+    pub(super) fn note_deaf(&self, now: Micros) {
+        self.peers.deaf_at.fetch_max(now.0, Ordering::Relaxed);
     }
 
     /// Whether silence may be believed: sightings of all nodes were heard for `patience`.

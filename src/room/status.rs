@@ -387,7 +387,7 @@ impl Room {
                 State::Called { until } | State::Missed { until } => {
                     if matches!(view.state, State::Called { .. }) {
                         writer.miss(&found.id, until.after(policy.late_grace));
-                    } else if until <= now
+                    } else if until <= self.heard_until(now)
                         && self.started.after(policy.late_grace) <= until
                         && self.hears_all(now, policy.late_grace)
                     {

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::Room;
 use super::event::Event;
 use super::line::{Lapse, LineWriter, State};
+use super::peers::SILENT_AFTER;
 use super::side::Side;
 use crate::model::gate::AdvanceRequest;
 use crate::model::{EventId, Gone, Kind, Micros, Policy, TicketId, TicketKey, home};
@@ -32,8 +33,6 @@ const PERIOD_IDLE: Duration = Duration::from_secs(30);
 const IDLE_DROPPED: Duration = Duration::from_secs(600);
 /// How long a reason for a longer wait is told.
 pub(super) const REASON_TOLD: Duration = Duration::from_secs(60);
-/// What a sighting told by another node may take to be heard.
-const HEARING: Duration = Duration::from_secs(2);
 /// Who is seen so long after a lapse came after it, whatever the clocks say.
 const RETURNED_AFTER: Duration = Duration::from_secs(2);
 /// The most tickets one sweep looks at, so that the lock is short.
@@ -206,11 +205,12 @@ impl Room {
         let mut over = Vec::new();
         let expire = self.hears_all(now, policy.heartbeat_ttl);
         let ticket = policy.ticket_ttl;
-        // Another node tells of a poll only when it last told a third of the heartbeat time ago.
+        // Another node tells of a poll only when it last told a third of the heartbeat time ago, and
+        // is heard a little later.
         let heartbeat = if self.is_alone() {
             policy.heartbeat_ttl
         } else {
-            policy.heartbeat_ttl + policy.heartbeat_ttl / 3 + HEARING
+            policy.heartbeat_ttl + policy.heartbeat_ttl / 3 + SILENT_AFTER
         };
         let swept = writer.sweep(now, heartbeat, ticket, expire, SWEEP_MAX, &mut over);
         for due in over {
@@ -222,6 +222,8 @@ impl Room {
                 Lapse::Silent { .. } | Lapse::Grace
                     if !self.is_home(now, home::ticket_key(&due.id))
                         && !is_overdue(now, heartbeat, due.lapse, view.state) => {}
+                // It may have been back elsewhere in time.
+                Lapse::Grace if is_open_yet(&view.state, self.heard_until(now)) => {}
                 Lapse::Grace if was_back(event, policy, &view.state, &due.id) => {
                     writer.give_back(&due.id);
                     self.record(now, event, Kind::Returned, due.id, self.clock.tick(now));
@@ -252,6 +254,11 @@ fn is_overdue(now: Micros, heartbeat: Duration, lapse: Lapse, state: State) -> b
         (_, State::Missed { until }) => now.since(until) > heartbeat,
         _ => false,
     }
+}
+
+/// Whether of a missed turn's late grace not all was heard yet.
+fn is_open_yet(state: &State, heard_until: Micros) -> bool {
+    matches!(state, State::Missed { until } if *until > heard_until)
 }
 
 /// Whether the owner of a missed turn was seen within the late grace, though the word of its return

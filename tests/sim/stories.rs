@@ -375,6 +375,25 @@ fn who_is_seen_by_one_node_is_alive_for_all_and_the_dead_are_removed() {
 }
 
 #[test]
+fn the_dead_are_removed_while_the_store_is_slow() {
+    let mut fleet = Fleet::new(3, still());
+    let dead = fleet.join(0).token;
+    let alive = fleet.join(0).token;
+    fleet.trouble_some(Trouble::Slow, Set::ALL, 200);
+    for _ in 0..50 {
+        fleet.pass(SECOND);
+        fleet.status(2, &alive).unwrap();
+    }
+    for node in 0..3 {
+        assert!(
+            fleet.status(node, &dead).is_err(),
+            "node {node} still has it"
+        );
+    }
+    assert_eq!(fleet.places(&alive), [1; 3]);
+}
+
+#[test]
 fn nobody_expires_while_a_node_cannot_be_heard() {
     let mut fleet = Fleet::new(2, still());
     let token = fleet.join(0).token;
