@@ -248,7 +248,7 @@ impl Room {
         };
         let heard_all = || {
             let lag = self.feed_lag(now) + FLUSHED_WITHIN;
-            now.since(found.time) >= lag.max(self.identity.lag_max)
+            now.since(found.time) >= lag.max(self.identity.lag_max) && self.is_caught_up(now)
         };
         let on_its_way = !self.is_alone() && found.state == State::Waiting && !heard_all();
         if on_its_way || self.serves_empty() {
