@@ -65,8 +65,9 @@ impl Room {
         true
     }
 
-    /// Merges what a store holds of a partition into the line in service.
+    /// Merges what a store holds of a partition into the line in service. It holds no sightings.
     pub fn reload(&self, now: Micros, event: &EventId, records: &[Record]) {
+        self.note_deaf(now);
         for piece in records.chunks(APPLIED_AT_ONCE) {
             self.merge(now, event, piece, Origin::Store);
         }

@@ -176,11 +176,12 @@ impl Room {
         writer: &mut LineWriter<'_>,
         side: &mut Side,
     ) {
-        // In a fleet nobody may come back unheard: the grace counts while all nodes are heard.
+        // In a fleet nobody may come back unheard: the grace counts while all nodes are heard, and is
+        // over when all that was said in it was heard.
         if !self.is_alone() && !self.hears_all(now, event.policy.load().leave_grace) {
             return;
         }
-        while let Some(id) = side.leaving.pop(now) {
+        while let Some(id) = side.leaving.pop(self.heard_until(now)) {
             let Some(view) = event.line.find(&id) else {
                 continue;
             };

@@ -10,10 +10,15 @@ use crate::model::{Batch, Micros, NodeId};
 use super::Room;
 
 /// A node that was not heard for this long is taken for away: its events get another home, and
-/// nobody expires, since its visitors cannot be seen.
+/// nobody expires, since its visitors cannot be seen. A sighting that takes less is late and not lost:
+/// on a busy machine feeds lag for a moment all the time.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// A node that was not heard for this long is not waited for any more.
 const GONE_AFTER: Duration = Duration::from_secs(15 * 60);
+/// When this node hears the store again, all others do within this: they try it every ten seconds.
+const ALL_BACK_WITHIN: Duration = Duration::from_secs(15);
+/// … and what a node kept meanwhile comes so soon after its first word.
+const TOLD_WITHIN: Duration = Duration::from_millis(500);
 /// A new reading of the store's clock that seems later than the old one moves it by this part.
 const OFFSET_SLOWLY: i64 = 8;
 
@@ -25,6 +30,8 @@ pub(super) struct Peers {
     view_of: AtomicU64,
     /// When this node last could not hear all others, or was degraded.
     deaf_at: AtomicU64,
+    /// The same, for a reason that others may share: the store.
+    apart_at: AtomicU64,
     /// Batches stamped further ahead than is believed.
     off_total: AtomicU64,
     /// Our clock minus the store's, in microseconds, as far as its answers tell.
@@ -54,6 +61,7 @@ impl Peers {
             view_of: AtomicU64::new(now.0),
             // What was said before the start may not be in what the store holds.
             deaf_at: AtomicU64::new(now.0),
+            apart_at: AtomicU64::new(0),
             off_total: AtomicU64::new(0),
             store_offset: AtomicI64::new(0),
         }
@@ -154,18 +162,43 @@ impl Room {
         }
     }
 
+    /// Until when everything is known here that a node saw. How long others take to write is taken
+    /// to be what it takes this one.
+    pub(super) fn heard_until(&self, now: Micros) -> Micros {
+        if self.is_alone() {
+            return now;
+        }
+        let late = self.feed_lag(now) + self.journal.age(now);
+        Micros(now.0.saturating_sub(crate::model::micros(late)))
+    }
+
     /// Notes, in a fleet, whether all sightings can be heard at present.
     pub(super) fn note_hearing(&self, now: Micros) {
         if self.is_alone() {
             return;
         }
-        let deaf = self.is_degraded()
-            || !self.is_fresh(now)
-            || self.journal.age(now) > self.identity.lag_max
+        let apart = self.is_degraded() || now.since(self.heard_until(now)) > SILENT_AFTER;
+        if apart {
+            self.peers.apart_at.fetch_max(now.0, Ordering::Relaxed);
+        }
+        let deaf = apart
+            || !self.knows_rulings(now)
             || self.peers.misses_somebody(now, self.identity.node);
         if deaf {
-            self.peers.deaf_at.fetch_max(now.0, Ordering::Relaxed);
+            self.note_deaf(now);
         }
+    }
+
+    /// Whether the others had time to tell what they kept while the store was away. Not waited for is
+    /// who stays away alone.
+    pub(super) fn is_caught_up(&self, now: Micros) -> bool {
+        let of = |moment: &AtomicU64| now.since(Micros(moment.load(Ordering::Relaxed)));
+        of(&self.peers.deaf_at) > TOLD_WITHIN || of(&self.peers.apart_at) > ALL_BACK_WITHIN
+    }
+
+    /// Sightings may have been lost.
+    pub(super) fn note_deaf(&self, now: Micros) {
+        self.peers.deaf_at.fetch_max(now.0, Ordering::Relaxed);
     }
 
     /// Whether silence may be believed: sightings of all nodes were heard for `patience`.

@@ -248,7 +248,7 @@ impl Room {
         };
         let heard_all = || {
             let lag = self.feed_lag(now) + FLUSHED_WITHIN;
-            now.since(found.time) >= lag.max(self.identity.lag_max)
+            now.since(found.time) >= lag.max(self.identity.lag_max) && self.is_caught_up(now)
         };
         let on_its_way = !self.is_alone() && found.state == State::Waiting && !heard_all();
         if on_its_way || self.serves_empty() {
@@ -387,7 +387,7 @@ impl Room {
                 State::Called { until } | State::Missed { until } => {
                     if matches!(view.state, State::Called { .. }) {
                         writer.miss(&found.id, until.after(policy.late_grace));
-                    } else if until <= now
+                    } else if until <= self.heard_until(now)
                         && self.started.after(policy.late_grace) <= until
                         && !super::tick::was_back(&policy, until, found.published)
                         && self.hears_all(now, policy.late_grace)

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::Room;
 use super::event::Event;
 use super::line::{Lapse, LineWriter, State};
+use super::peers::SILENT_AFTER;
 use super::side::Side;
 use crate::model::gate::AdvanceRequest;
 use crate::model::{EventId, Gone, Kind, Micros, Policy, TicketId, TicketKey, home};
@@ -206,11 +207,12 @@ impl Room {
         let mut over = Vec::new();
         let expire = self.hears_all(now, policy.heartbeat_ttl);
         let ticket = policy.ticket_ttl;
-        // Another node tells of a poll only when it last told a third of the heartbeat time ago.
+        // Another node tells of a poll only when it last told a third of the heartbeat time ago, and
+        // is heard a little later.
         let heartbeat = if self.is_alone() {
             policy.heartbeat_ttl
         } else {
-            policy.heartbeat_ttl + policy.heartbeat_ttl / 3 + HEARING
+            policy.heartbeat_ttl + policy.heartbeat_ttl / 3 + SILENT_AFTER
         };
         let swept = writer.sweep(now, heartbeat, ticket, expire, SWEEP_MAX, &mut over);
         for due in over {
@@ -222,6 +224,8 @@ impl Room {
                 Lapse::Silent { .. } | Lapse::Grace
                     if !self.is_home(now, home::ticket_key(&due.id))
                         && !is_overdue(now, heartbeat, due.lapse, view.state) => {}
+                // It may have been back elsewhere in time.
+                Lapse::Grace if is_open_yet(&view.state, self.heard_until(now)) => {}
                 Lapse::Grace
                     if matches!(view.state, State::Missed { until }
                         if was_back(policy, until, last_seen(event, &due.id))) =>
@@ -255,6 +259,11 @@ fn is_overdue(now: Micros, heartbeat: Duration, lapse: Lapse, state: State) -> b
         (_, State::Missed { until }) => now.since(until) > heartbeat,
         _ => false,
     }
+}
+
+/// Whether of a missed turn's late grace not all was heard yet.
+fn is_open_yet(state: &State, heard_until: Micros) -> bool {
+    matches!(state, State::Missed { until } if *until > heard_until)
 }
 
 /// When a ticket was last seen anywhere.

@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often they are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long one look waits for a connection, and how long a command does: the machine may be busy.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+const BUSY_MAX: Duration = Duration::from_secs(20);
 
 /// What keeps a server: it starts and kills it as told, a word a line, and ends it when its own
 /// standard input closes, which happens however the process at the other end goes.
@@ -95,7 +98,7 @@ impl Server {
 
     fn answers(&mut self) {
         wait_until("redis-server answers", || {
-            let answers = self.connect().is_some_and(|mut connection| {
+            let answers = self.connect(ANSWERS_WITHIN).is_some_and(|mut connection| {
                 let pong = redis::cmd("PING").query::<String>(&mut connection);
                 // One that reads its files answers everything else in a moment.
                 pong.is_ok_and(|pong| pong == "PONG")
@@ -155,14 +158,15 @@ impl Server {
         assert!(status.expect("kill exists").success(), "{}", self.log());
     }
 
-    fn connect(&self) -> Option<Connection> {
+    fn connect(&self, patience: Duration) -> Option<Connection> {
         let client = redis::Client::open(self.url()).unwrap();
-        client.get_connection_with_timeout(LOOK_EVERY * 50).ok()
+        client.get_connection_with_timeout(patience).ok()
     }
 
     /// Runs one command, which must succeed.
     pub fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        let mut connection = self.connect().unwrap_or_else(|| panic!("{}", self.log()));
+        let connected = self.connect(BUSY_MAX);
+        let mut connection = connected.unwrap_or_else(|| panic!("{}", self.log()));
         let mut cmd = redis::cmd(command[0]);
         cmd.arg(&command[1..]);
         let answer = cmd.query(&mut connection);
@@ -239,7 +243,7 @@ fn a_killed_server_starts_again_with_what_it_held() {
     let mut server = Server::start(&[]);
     server.run::<String>(&["SET", "a", "1"]);
     server.kill();
-    assert!(server.connect().is_none());
+    assert!(server.connect(ANSWERS_WITHIN).is_none());
     server.restart();
     assert_eq!(server.run::<String>(&["GET", "a"]), "1");
 }

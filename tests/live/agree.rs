@@ -10,17 +10,18 @@ use tidegate::model::TicketId;
 use tidegate::model::token::{Claims, TicketKeys, buffer};
 use tokio::task::JoinSet;
 
-use super::NODES;
 use super::nodes::{Fleet, KEY};
+use super::{LATE_GRACE, NODES};
 use crate::api::client::{Client, Request};
 use crate::kit::stopwatch::Stopwatch;
-use crate::sale::{End, SECOND, Story, event_name};
+use crate::sale::{End, SECOND, Story, Terms, event_name};
 
 const TICKETS: usize = 1_500;
 /// How often a fleet is looked at that does not agree yet, and how long: those who closed their tab
-/// have to expire, and after a fault nobody does for a whole time to live; so do those who missed a turn.
+/// have to expire, four thirds of the time to live after their last poll, and so do those who missed a
+/// turn, when the late grace is over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-const AGREED_WITHIN: u64 = 180 * SECOND;
+const AGREED_WITHIN: u64 = Terms::SALE.heartbeat_ttl * 4 / 3 + LATE_GRACE + 10 * SECOND;
 
 /// The tokens of those in line, by event.
 pub type Lines = BTreeMap<String, Vec<String>>;

@@ -118,12 +118,17 @@ impl Fleet {
 
     /// Brings trouble upon some nodes until it is healed.
     pub fn trouble(&mut self, trouble: Trouble, nodes: Set) {
+        self.trouble_some(trouble, nodes, 1000);
+    }
+
+    /// The same, of so many of a thousand calls.
+    pub fn trouble_some(&mut self, trouble: Trouble, nodes: Set, per_mille: u32) {
         self.now(|world| {
             world.trouble(Active {
                 trouble,
                 nodes,
                 partitions: Set::ALL,
-                per_mille: 1000,
+                per_mille,
                 until: u64::MAX,
             });
         });

@@ -18,6 +18,7 @@ mod server;
 mod shares;
 mod shrink;
 mod stories;
+mod told;
 mod untold;
 mod visitor;
 mod words;

@@ -16,7 +16,7 @@ const STEP: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(300);
 
-fn still() -> Policy {
+pub fn still() -> Policy {
     Policy {
         paused: true,
         ..policy()
@@ -415,6 +415,25 @@ fn who_is_seen_by_one_node_is_alive_for_all_and_the_dead_are_removed() {
 }
 
 #[test]
+fn the_dead_are_removed_while_the_store_is_slow() {
+    let mut fleet = Fleet::new(3, still());
+    let dead = fleet.join(0).token;
+    let alive = fleet.join(0).token;
+    fleet.trouble_some(Trouble::Slow, Set::ALL, 200);
+    for _ in 0..50 {
+        fleet.pass(SECOND);
+        fleet.status(2, &alive).unwrap();
+    }
+    for node in 0..3 {
+        assert!(
+            fleet.status(node, &dead).is_err(),
+            "node {node} still has it"
+        );
+    }
+    assert_eq!(fleet.places(&alive), [1; 3]);
+}
+
+#[test]
 fn nobody_expires_while_a_node_cannot_be_heard() {
     let mut fleet = Fleet::new(2, still());
     let token = fleet.join(0).token;
@@ -468,53 +487,6 @@ fn a_soft_leave_whose_node_died_ends_with_the_heartbeat() {
     fleet.start(0);
     fleet.pass(100 * SECOND);
     assert!(fleet.line().is_empty());
-}
-
-#[test]
-fn a_told_place_does_not_rise_when_earlier_joins_are_heard_of() {
-    let mut fleet = Fleet::new(2, still());
-    fleet.pass(SECOND);
-    for _ in 0..10 {
-        fleet.join(0);
-    }
-    fleet.pass(SECOND / 1000);
-    let joined = fleet.join(1);
-    let told = joined.standing.position;
-    assert!(told < 11, "nothing was heard of the ten yet");
-    for _ in 0..20 {
-        fleet.pass(MOMENT);
-        assert_eq!(fleet.place(0, &joined.token), told);
-        assert_eq!(fleet.place(1, &joined.token), told);
-    }
-    assert_eq!(fleet.places(&joined.token), [11, 11]);
-    let replayed = fleet.join_with(1, "key");
-    assert!((12..=13).contains(&replayed.standing.position));
-    fleet.pass(MOMENT);
-    let again = fleet.join_with(1, "key");
-    assert_eq!(replayed.token, again.token);
-}
-
-#[test]
-fn a_told_place_stands_for_as_long_as_others_are_not_heard() {
-    let mut fleet = Fleet::new(2, still());
-    fleet.pass(SECOND);
-    fleet.trouble(Trouble::Deaf, Set::one(1));
-    for _ in 0..10 {
-        fleet.join(0);
-    }
-    fleet.pass(SECOND / 1000);
-    let early = fleet.join(1);
-    fleet.pass(SECOND / 1000);
-    let joined = fleet.join(1);
-    let told = joined.standing.position;
-    fleet.leave(1, &early.token);
-    for _ in 0..10 {
-        fleet.pass(MOMENT);
-        assert_eq!(fleet.place(1, &joined.token), told);
-    }
-    fleet.heal();
-    fleet.pass(2 * SECOND);
-    assert_eq!(fleet.places(&joined.token), [11, 11]);
 }
 
 #[test]

@@ -1,0 +1,89 @@
+//! What a place told at a join holds nodes to, one story a test.
+
+use std::time::Duration;
+
+use super::fleet::Fleet;
+use super::net::{Set, Trouble};
+use super::stories::still;
+
+const STEP: Duration = Duration::from_millis(10);
+const SECOND: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_told_place_does_not_rise_when_earlier_joins_are_heard_of() {
+    let mut fleet = Fleet::new(2, still());
+    fleet.pass(SECOND);
+    for _ in 0..10 {
+        fleet.join(0);
+    }
+    fleet.pass(SECOND / 1000);
+    let joined = fleet.join(1);
+    let told = joined.standing.position;
+    assert!(told < 11, "nothing was heard of the ten yet");
+    for _ in 0..20 {
+        fleet.pass(MOMENT);
+        assert_eq!(fleet.place(0, &joined.token), told);
+        assert_eq!(fleet.place(1, &joined.token), told);
+    }
+    assert_eq!(fleet.places(&joined.token), [11, 11]);
+    let replayed = fleet.join_with(1, "key");
+    assert!((12..=13).contains(&replayed.standing.position));
+    fleet.pass(MOMENT);
+    let again = fleet.join_with(1, "key");
+    assert_eq!(replayed.token, again.token);
+}
+
+#[test]
+fn a_told_place_stands_for_as_long_as_others_are_not_heard() {
+    let mut fleet = Fleet::new(2, still());
+    fleet.pass(SECOND);
+    fleet.trouble(Trouble::Deaf, Set::one(1));
+    for _ in 0..10 {
+        fleet.join(0);
+    }
+    fleet.pass(SECOND / 1000);
+    let early = fleet.join(1);
+    fleet.pass(SECOND / 1000);
+    let joined = fleet.join(1);
+    let told = joined.standing.position;
+    fleet.leave(1, &early.token);
+    for _ in 0..10 {
+        fleet.pass(MOMENT);
+        assert_eq!(fleet.place(1, &joined.token), told);
+    }
+    fleet.heal();
+    fleet.pass(2 * SECOND);
+    assert_eq!(fleet.places(&joined.token), [11, 11]);
+}
+
+#[test]
+fn a_told_place_stands_until_all_nodes_are_back_with_their_joins() {
+    let mut fleet = Fleet::new(2, still());
+    fleet.pass(SECOND);
+    fleet.trouble(Trouble::Cut, Set::ALL);
+    fleet.pass(10 * SECOND);
+    fleet.join(0);
+    fleet.pass(STEP);
+    fleet.join(1);
+    fleet.pass(STEP);
+    let last = fleet.join(0);
+    fleet.pass(10 * SECOND);
+    fleet.heal_one(0);
+    let mut shown = last.standing.position;
+    for step in 0..100 {
+        fleet.pass(SECOND / 10);
+        if step == 60 {
+            fleet.heal();
+        }
+        let place = fleet.place(0, &last.token);
+        assert!(
+            place <= shown,
+            "from {shown} back to {place} in step {step}"
+        );
+        shown = place;
+    }
+    fleet.until_heard();
+    fleet.pass(SECOND);
+    assert_eq!(fleet.places(&last.token), [3, 3]);
+}
