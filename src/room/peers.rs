@@ -14,8 +14,6 @@ use super::Room;
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// A node that was not heard for this long is not waited for any more.
 const GONE_AFTER: Duration = Duration::from_secs(15 * 60);
-/// A new reading of the store's clock that seems later than the old one moves it by this part.
-const OFFSET_SLOWLY: i64 = 8;
 
 /// The other nodes of the fleet. One entry a node.
 #[derive(Debug)]
@@ -192,15 +190,17 @@ impl Room {
         })
     }
 
-    /// Learns the store's clock from one of its answers, which was `then` when it was given.
-    pub(super) fn note_store_clock(&self, now: Micros, then: Micros) {
+    /// Learns the store's clock from one of its answers, which was `then` when it was given, at most
+    /// `took` ago: what was known stands as far as that can be (Cristian, "Probabilistic clock
+    /// synchronization", 1989).
+    pub(super) fn note_store_clock(&self, now: Micros, then: Micros, took: Duration) {
         let offset = now.0.wrapping_sub(then.0) as i64;
         let known = self.peers.store_offset.load(Ordering::Relaxed);
-        // An answer takes time: the earliest reading is the best, later ones only correct a drift.
-        let better = if offset < known || known == 0 {
+        let took = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+        let better = if known == 0 {
             offset
         } else {
-            known + (offset - known) / OFFSET_SLOWLY
+            known.clamp(offset.saturating_sub(took), offset)
         };
         self.peers.store_offset.store(better, Ordering::Relaxed);
     }

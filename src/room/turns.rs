@@ -195,7 +195,7 @@ impl Room {
             self.schedule.push(due, &event.id);
             return;
         };
-        self.note_store_clock(now, answer.now);
+        self.note_store_clock(now, answer.now, now.since(since));
         self.share_answered(now, &event, &mut side);
         let lost = answer.version < request.version;
         let presence = if lost {
