@@ -10,7 +10,7 @@ use tidegate::journal::lane::{Journal, Limits};
 use tidegate::model::gate::{Advanced, EnterRequest, Entry};
 use tidegate::model::pass::PassKeys;
 use tidegate::model::token::TicketKeys;
-use tidegate::model::{Micros, NodeId, Policy, Record, TicketId, TicketKey};
+use tidegate::model::{Kind, Micros, NodeId, Policy, Record, TicketId, TicketKey};
 use tidegate::room::{Identity, Room};
 use tidegate::store::fault::{Call, Fault, Faults, Faulty};
 use tidegate::store::memory::{Memory, Settings};
@@ -148,9 +148,10 @@ impl Node {
         for lane in 0..PARTITIONS {
             self.room.dump(lane, |_, records| {
                 for Record { kind, id, at } in records {
-                    match kind.gone() {
-                        None => holding.live.push(TicketKey { arrival: at, id }),
-                        Some(_) => holding.gone.push((at, id)),
+                    match kind {
+                        Kind::Joined => holding.live.push(TicketKey { arrival: at, id }),
+                        _ if kind.gone().is_some() => holding.gone.push((at, id)),
+                        _ => {}
                     }
                 }
             });
