@@ -19,8 +19,6 @@ const GONE_AFTER: Duration = Duration::from_secs(15 * 60);
 const ALL_BACK_WITHIN: Duration = Duration::from_secs(15);
 /// … and what a node kept meanwhile comes so soon after its first word.
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
-/// A new reading of the store's clock that seems later than the old one moves it by this part.
-const OFFSET_SLOWLY: i64 = 8;
 
 /// The other nodes of the fleet. One entry a node.
 #[derive(Debug)]
@@ -225,15 +223,17 @@ impl Room {
         })
     }
 
-    /// Learns the store's clock from one of its answers, which was `then` when it was given.
-    pub(super) fn note_store_clock(&self, now: Micros, then: Micros) {
+    /// Learns the store's clock from one of its answers, which was `then` when it was given, at most
+    /// `took` ago: what was known stands as far as that can be (Cristian, "Probabilistic clock
+    /// synchronization", 1989).
+    pub(super) fn note_store_clock(&self, now: Micros, then: Micros, took: Duration) {
         let offset = now.0.wrapping_sub(then.0) as i64;
         let known = self.peers.store_offset.load(Ordering::Relaxed);
-        // An answer takes time: the earliest reading is the best, later ones only correct a drift.
-        let better = if offset < known || known == 0 {
+        let took = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+        let better = if known == 0 {
             offset
         } else {
-            known + (offset - known) / OFFSET_SLOWLY
+            known.clamp(offset.saturating_sub(took), offset)
         };
         self.peers.store_offset.store(better, Ordering::Relaxed);
     }

@@ -153,9 +153,8 @@ impl Shares {
                 self.doubted.clear();
                 self.doubted_from = None;
             }
-            // Not by a gate that has yet to be told what it lost.
-            Presence::Gone if !answer.stale || answer.version > 0 => self.present = false,
-            Presence::Here { .. } | Presence::Gone | Presence::Quiet => {}
+            Presence::Gone => self.present = false,
+            Presence::Here { .. } | Presence::Quiet => {}
         }
     }
 

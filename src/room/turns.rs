@@ -12,7 +12,7 @@ use super::event::Event;
 use super::line::{LineWriter, State};
 use super::side::{LocalGate, Side};
 use super::tick::{Asking, PERIOD_MIN};
-use crate::model::gate::{AdvanceRequest, Advanced, Kept, Turn};
+use crate::model::gate::{AdvanceRequest, Advanced, Kept, Presence, Turn};
 use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
 /// An unanswered gate is asked again after this.
@@ -195,20 +195,32 @@ impl Room {
             self.schedule.push(due, &event.id);
             return;
         };
-        self.note_store_clock(now, answer.now);
+        self.note_store_clock(now, answer.now, now.since(since));
         self.share_answered(now, &event, &mut side);
+        let lost = answer.version < request.version;
+        let presence = if lost {
+            Presence::Quiet
+        } else {
+            request.presence
+        };
         let limit = self.identity.share_limit;
-        side.shares
-            .answered(now, since, request.presence, limit, &answer);
+        side.shares.answered(now, since, presence, limit, &answer);
         if tells {
             side.shares.told(now);
         }
         if side.gate.doubted == doubted {
             side.gate.doubted = None;
         }
-        if answer.version < request.version && doubted.is_none() {
+        if lost {
             tracing::warn!(event = %event.id, "a gate lost what it had acknowledged, telling it again");
             Self::doubt(now, &mut side.gate, answer.version);
+            // It heard nothing of the question: all of it stands, and is asked again.
+            side.gate.version = answer.version;
+            side.gate.due = now;
+            drop(side);
+            drop(writer);
+            self.schedule.push(now, &event.id);
+            return;
         }
         self.book(now, since, &request, &answer, &mut side);
         // Turns are told on the store's clock; here they end on ours.
@@ -271,12 +283,8 @@ impl Room {
         side: &mut Side,
     ) {
         let gate = &mut side.gate;
-        // Meanwhile the feed may have told of later versions; a gate that fell back lost some.
-        gate.version = if answer.version < request.version {
-            answer.version
-        } else {
-            answer.version.max(gate.version)
-        };
+        // Meanwhile the feed may have told of later versions.
+        gate.version = answer.version.max(gate.version);
         gate.answered_at = now;
         gate.level = answer.level;
         let away = |all: &[Kept]| -> Vec<Kept> {

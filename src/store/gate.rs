@@ -42,6 +42,10 @@ pub struct Bucket {
     /// Rises with every step that calls tickets or in which turns lapsed.
     version: u64,
     leases: Vec<Lease>,
+    /// When it was first filled: what was given before was not given out of this one. Not written by
+    /// the embedded store, which loses nothing.
+    #[serde(skip)]
+    began: Micros,
     /// Nodes that go on by themselves when they are cut off, and of how many each is one. Not
     /// written by the embedded store, whose only node is never cut off.
     #[serde(skip)]
@@ -155,10 +159,12 @@ impl Gate {
         let policy = &request.policy;
         let mut answer = Advanced {
             now,
+            version: self.bucket.version,
             ..Advanced::default()
         };
-        if self.bucket.filled_at == Micros(0) && request.version > 0 {
-            // What the caller knows was lost here: it is to be told first, see `settle`.
+        if request.version > self.bucket.version {
+            // What the caller knows was lost here: it is to be told first, see `settle`, before the
+            // time in which it was given is paid out again.
             answer.stale = true;
             return answer;
         }
@@ -281,6 +287,9 @@ impl Gate {
             false if mutant!(RefillShort) => gained * 4 / 5,
             false => gained,
         };
+        if first {
+            bucket.began = now;
+        }
         bucket.level = bucket.level.saturating_add(filled).min(room);
         let back = bucket.filled_at.0.saturating_sub(now.0);
         bucket.filled_at = if first || back > CLOCK_BACK_MAX {

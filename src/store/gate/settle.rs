@@ -2,18 +2,20 @@
 
 use super::{Change, Gate, TURN, lapsed};
 use crate::model::Micros;
-use crate::model::gate::{LOST_AT_MOST, SettleRequest};
+use crate::model::gate::{GatePolicy, LOST_AT_MOST, SettleRequest};
 
 impl Gate {
     /// Takes over turns and entries that nodes know of. What is news was given without being paid
-    /// for here, so the bucket pays; but the one it was paid from was not below zero by it, so this
-    /// one is not either, and that of a gate that knew nothing at all is empty. What is older than
-    /// [`LOST_AT_MOST`] was lost with such a bucket. Shares are paid for by what was withheld.
-    /// Harmless when repeated.
+    /// for here, so the bucket pays, each at its moment as far as it was not filled beyond that; below
+    /// zero if it must, since leases and lapsed turns that had paid come back. What was given before
+    /// this bucket began was paid from another: it can only empty this one, and that of a gate that
+    /// knew nothing at all is empty. What is older than [`LOST_AT_MOST`] was lost with such a bucket.
+    /// Shares are paid for by what was withheld. Harmless when repeated. O(n log n) of what is told.
     pub fn settle(&mut self, now: Micros, request: &SettleRequest, changes: &mut Vec<Change>) {
         let policy = &request.policy;
         let fresh = self.bucket.filled_at == Micros(0);
-        let mut news = 0i64;
+        // When what is news was given.
+        let mut news = Vec::new();
         for &(id, at) in &request.entered {
             if self.entered.by_id.contains_key(&id) {
                 continue;
@@ -26,7 +28,7 @@ impl Gate {
             if self.called.by_id.contains_key(&id) {
                 learnt.push(Change::Called(id, None));
             } else if at.0.saturating_add(LOST_AT_MOST) > now.0 {
-                news += 1;
+                news.push(at);
             }
             self.learn(learnt, changes);
         }
@@ -59,7 +61,7 @@ impl Gate {
                 }
                 learnt.push(Change::Missed(turn.id, None));
             }
-            news += 1;
+            news.push(Micros(turn.until.0.saturating_sub(policy.ready_ttl)));
             self.learn(learnt, changes);
         }
         for (id, pass, until) in &request.passes {
@@ -68,24 +70,42 @@ impl Gate {
                 self.learn(vec![pass], changes);
             }
         }
-        if request.shared {
-            news = 0;
-        }
         if fresh {
             self.bucket.filled_at = now.max(Micros(1));
+            self.bucket.began = self.bucket.filled_at;
             self.bucket.rate = policy.rate;
             self.presume(now, policy);
         } else {
-            // The time since may have paid for them: it counts in full before the bucket overflows.
-            let (gained, accounted) = self.gained(now);
             self.look_around(now);
-            let level = self.bucket.level.saturating_add(gained);
-            let paid = level.min(0).max(level - news * TURN);
-            self.bucket.level = paid.min(self.room(policy));
-            self.bucket.filled_at = Micros(self.bucket.filled_at.0 + accounted);
+            if !request.shared {
+                news.sort_unstable();
+                self.pay(now, &news, policy);
+            }
+            self.fill(now, policy);
         }
         // Whoever knew an earlier version knows too little now.
         self.bucket.version = self.bucket.version.max(request.version).saturating_add(1);
+    }
+
+    /// Pays for turns in the order in which they were given, and fills the bucket in between.
+    fn pay(&mut self, now: Micros, given: &[Micros], policy: &GatePolicy) {
+        for &at in given {
+            self.fill(at.min(now), policy);
+            let level = self.bucket.level;
+            let least = if at < self.bucket.began {
+                level.min(0)
+            } else {
+                i64::MIN
+            };
+            self.bucket.level = level.saturating_sub(TURN).max(least);
+        }
+    }
+
+    fn fill(&mut self, until: Micros, policy: &GatePolicy) {
+        let (gained, accounted) = self.gained(until);
+        let level = self.bucket.level.saturating_add(gained);
+        self.bucket.level = level.min(self.room(policy));
+        self.bucket.filled_at = Micros(self.bucket.filled_at.0 + accounted);
     }
 
     fn learn(&mut self, learnt: Vec<Change>, changes: &mut Vec<Change>) {

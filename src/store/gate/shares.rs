@@ -84,14 +84,11 @@ impl Gate {
         self.silent = silent.filter(|share| share.is_silent(now)).count() as u32;
     }
 
-    /// Notes what a node says of itself; answers whether it is noted to be here. Not by a gate that
-    /// knows less than the node, which has yet to tell what it gave.
+    /// Notes what a node says of itself; answers whether it is noted to be here.
     pub(super) fn note(&mut self, now: Micros, request: &AdvanceRequest) -> bool {
         let bucket = &mut self.bucket;
         let here = match request.presence {
-            Presence::Here { sent_at, horizon }
-                if request.version <= bucket.version && request.policy.nodes > 0 =>
-            {
+            Presence::Here { sent_at, horizon } if request.policy.nodes > 0 => {
                 let asked_at = sent_at.min(now);
                 let lasts = request.policy.share_limit.saturating_add(FREED_AFTER);
                 Some(Share {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::gate::Presence;
+use crate::model::gate::{Presence, SettleRequest};
 
 mod properties;
 mod shares;
@@ -377,4 +377,59 @@ fn a_visitor_who_never_completes_frees_the_place_with_the_end_of_the_pass() {
     assert_eq!(bench.call(ids(1..2)), vec![]);
     bench.now += 1;
     assert_eq!(bench.call(ids(1..2)), ids(1..2));
+}
+
+/// A gate that fell back to when it had given its burst, and turns given since that only a node knows.
+fn fallen_back(bench: &mut Bench, passed: u64, given: &[(u128, u64)]) {
+    assert_eq!(bench.call(ids(0..4)), ids(0..4));
+    bench.now += passed;
+    let until = |at: u64| Micros(START + at + bench.policy.ready_ttl);
+    let called = given.iter().map(|&(number, at)| Turn {
+        id: id(number),
+        until: until(at),
+    });
+    let told = SettleRequest {
+        event: EventId::new("e").unwrap(),
+        node: NodeId(0),
+        policy: bench.policy,
+        version: bench.gate.bucket.version + 9,
+        called: called.collect(),
+        entered: vec![],
+        shared: false,
+        passes: vec![],
+    };
+    let mut early = bench.request(ids(20..30));
+    early.version = told.version;
+    let answer = bench.ask(&early);
+    assert!(answer.stale && answer.called.is_empty(), "told first");
+    for _ in 0..2 {
+        bench
+            .gate
+            .settle(Micros(bench.now), &told, &mut bench.changes);
+    }
+}
+
+#[test]
+fn what_was_lost_is_paid_for_at_its_moment() {
+    let mut bench = Bench::new(policy());
+    let (early, late) = (SECOND, 7 * SECOND);
+    let given = [(10, early), (11, early), (12, late), (13, late)];
+    fallen_back(&mut bench, 8 * SECOND, &given);
+    assert_eq!(bench.call(ids(20..30)), ids(20..24));
+    let mut bench = Bench::new(policy());
+    let late = 8 * SECOND - SECOND / 2;
+    fallen_back(&mut bench, 8 * SECOND, &[10, 11, 12].map(|n| (n, late)));
+    assert_eq!(bench.call(ids(20..30)), ids(20..22));
+}
+
+#[test]
+fn what_was_paid_for_by_a_turn_that_comes_back_is_owed_until_then() {
+    let mut bench = Bench::new(policy());
+    let given = [(10, 0), (11, SECOND / 4), (12, SECOND / 2)];
+    fallen_back(&mut bench, SECOND / 2, &given);
+    assert_eq!(bench.gate.bucket.level, -2 * TURN);
+    bench.now += SECOND;
+    let mut request = bench.request(ids(20..30));
+    request.given_back = ids(0..1);
+    assert_eq!(bench.ask(&request).called.len(), 1);
 }

@@ -67,13 +67,12 @@ local function dispose()
   return missed
 end
 
--- Notes what the node says of itself; answers whether it is noted to be here. Not by a gate that knows
--- less than the node, which has yet to tell what it gave.
+-- Notes what the node says of itself; answers whether it is noted to be here.
 local function note_presence()
   if presence == 'gone' then
     bucket.shares[node] = nil
     freed[node] = true
-  elseif presence == 'here' and version <= bucket.version and policy.nodes > 0 then
+  elseif presence == 'here' and policy.nodes > 0 then
     local asked_at = math.min(sent_at, now)
     bucket.nodes = policy.nodes
     bucket.shares[node] = {
@@ -171,9 +170,10 @@ end
 function advance()
   load()
   read_question()
-  if bucket.filled_at == 0 and version > 0 then
-    -- What the caller knows was lost here: it is to be told first, see `settle`.
-    return { '0', 1, {}, {}, {}, '0', 0, 0, '0', 0, {} }
+  if version > bucket.version then
+    -- What the caller knows was lost here: it is to be told first, see `settle`, before the time in
+    -- which it was given is paid out again.
+    return { text(bucket.version), 1, {}, {}, {}, '0', 0, 0, '0', 0, {} }
   end
   advanced = true
   refill()

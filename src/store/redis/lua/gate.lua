@@ -27,9 +27,11 @@ local policy = {
   nodes = tonumber(ARGV[14]), share_limit = tonumber(ARGV[15]),
 }
 
--- The bucket: micro-turns, when it was last filled (0: never), at which rate, leases by node, and
--- which of how many nodes go on by themselves when they are cut off.
-local bucket = { level = 0, filled_at = 0, rate = 0, version = 0, nodes = 0, leases = {}, shares = {} }
+-- The bucket: micro-turns, when it was first and last filled (0: never), at which rate, leases by
+-- node, and which of how many nodes go on by themselves when they are cut off.
+local bucket = {
+  level = 0, began = 0, filled_at = 0, rate = 0, version = 0, nodes = 0, leases = {}, shares = {},
+}
 -- The fields as they were read; nil before.
 local before = nil
 
@@ -77,6 +79,7 @@ local function save()
     end
   end
   put('level', text(bucket.level))
+  put('began', text(bucket.began))
   put('filled_at', text(bucket.filled_at))
   put('rate', string.format('%.17g', bucket.rate))
   put('version', text(bucket.version))
@@ -210,10 +213,10 @@ local function presume()
 end
 
 -- Microseconds since the last filling in which nodes were away, summed over the nodes.
-local function away()
+local function away(at)
   local sum = 0
   for _, share in pairs(bucket.shares) do
-    sum = sum + math.max(now - math.max(share.asked_at + SILENT_AFTER, bucket.filled_at), 0)
+    sum = sum + math.max(at - math.max(share.asked_at + SILENT_AFTER, bucket.filled_at), 0)
   end
   return sum
 end
@@ -225,11 +228,11 @@ end
 -- A turn a second is a micro-turn a microsecond. What uses up no whole one is left for the next time;
 -- a clock that went back adds nothing; a new rate counts from when the gate hears of it. What nodes
 -- that are away may be giving is not paid here.
-local function gain()
-  local elapsed = math.max(now - bucket.filled_at, 0)
+local function gain(at)
+  local elapsed = math.max(at - bucket.filled_at, 0)
   local gained, accounted = 0, elapsed
   if bucket.rate > 0 then
-    local missing = away()
+    local missing = away(at)
     local paid = bucket.rate * elapsed
     if missing > 0 then
       paid = bucket.rate * math.max(elapsed * bucket.nodes - missing, 0) / bucket.nodes
@@ -244,11 +247,12 @@ local function gain()
 end
 
 local function refill()
-  local gained, accounted = gain()
+  local gained, accounted = gain(now)
   look_around()
   local first = bucket.filled_at == 0
   if first then
     gained = room()
+    bucket.began = now
   end
   bucket.level = math.min(bucket.level + gained, room())
   if first or bucket.filled_at - now > CLOCK_BACK_MAX then

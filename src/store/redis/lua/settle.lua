@@ -7,7 +7,8 @@ local shared = ARGV[17] == '1'
 local entries_from = 20 + 3 * tonumber(ARGV[18])
 local turns_from = entries_from + 2 * tonumber(ARGV[19])
 local fresh = bucket.filled_at == 0
-local news = 0
+-- When what is news was given.
+local news = {}
 
 for k = entries_from, turns_from - 1, 2 do
   local id, at = ARGV[k], tonumber(ARGV[k + 1])
@@ -18,7 +19,7 @@ for k = entries_from, turns_from - 1, 2 do
       redis.call('ZADD', KEY.active, text(till), id)
     end
     if redis.call('ZREM', KEY.called, id) == 0 and at + LOST_AT_MOST > now then
-      news = news + 1
+      news[#news + 1] = at
     end
     note(ENTERED, id, at)
   end
@@ -44,7 +45,7 @@ for k = turns_from, #ARGV, 2 do
     end
     if new then
       redis.call('ZREM', KEY.missed, id)
-      news = news + 1
+      news[#news + 1] = math.max(till - policy.ready_ttl, 0)
     end
   end
 end
@@ -54,22 +55,29 @@ for k = 20, entries_from - 1, 3 do
     redis.call('ZADD', KEY.ends, till, id)
   end
 end
-if shared then
-  news = 0
+local function fill(at)
+  local gained, accounted = gain(at)
+  bucket.level = math.min(bucket.level + gained, room())
+  bucket.filled_at = bucket.filled_at + accounted
 end
+
 if fresh then
   bucket.filled_at = math.max(now, 1)
+  bucket.began = bucket.filled_at
   bucket.rate = policy.rate
   presume()
 else
-  -- The time since may have paid for them: it counts in full before the bucket overflows. The one it
-  -- was paid from was not below zero by it.
-  local gained, accounted = gain()
   look_around()
-  local level = bucket.level + gained
-  local paid = math.max(level - news * TURN, math.min(level, 0))
-  bucket.level = math.min(paid, room())
-  bucket.filled_at = bucket.filled_at + accounted
+  if not shared then
+    -- Each is paid for at its moment; what was given before this bucket began can only empty it.
+    table.sort(news)
+    for _, at in ipairs(news) do
+      fill(math.min(at, now))
+      local least = at < bucket.began and math.min(bucket.level, 0) or bucket.level - TURN
+      bucket.level = math.max(bucket.level - TURN, least)
+    end
+  end
+  fill(now)
 end
 bucket.version = math.max(bucket.version, tonumber(ARGV[16])) + 1
 finish()
