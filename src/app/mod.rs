@@ -33,7 +33,7 @@ pub use import::{Import, ImportError, OrderError};
 pub use late::catch_up;
 pub use load::{Loaded, load};
 pub use node::Node;
-pub use parts::{Keys, redis_settings};
+pub use parts::{Keys, PARTITIONS, redis_settings};
 pub use work::{Handles, Work};
 
 /// Why the process cannot go on.

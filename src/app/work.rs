@@ -10,10 +10,19 @@ use super::load::{self, Loaded};
 use super::{refill, rulings, turns};
 use crate::clock::Clock;
 use crate::journal::flush::Flusher;
+use crate::journal::follow::PACE_GATES;
 use crate::journal::health::Health;
 use crate::journal::lane::Journal;
-use crate::room::Room;
+use crate::room::{Room, SETTLED_AFTER};
 use crate::store::Store;
+
+/// How long a join takes at most, in good times, to be written and to be answered to a reader.
+const ON_THE_WAY: Duration = Duration::from_millis(20);
+// A join on the feed is heard of before anybody who came after it is called (I4).
+const _: () = assert!(
+    PACE_GATES.as_micros() + ON_THE_WAY.as_micros() <= SETTLED_AFTER.as_micros(),
+    "turns would be called past joins that are not heard of yet"
+);
 
 /// What the tasks share.
 #[derive(Clone)]

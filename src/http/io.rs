@@ -136,18 +136,19 @@ fn has_line_end(got: &[u8]) -> bool {
     got.last() == Some(&b'\n') || got.contains(&b'\n')
 }
 
-/// Where a refusal made by hyper itself starts, and its status. hyper writes it last, with an
-/// empty body and `connection: close`; none of our own answers of these statuses is empty.
+/// Where a refusal made by hyper itself starts, and its status. hyper writes it last, with an empty
+/// body and, unless the one before was HTTP/1.0, `connection: close`; none of our own answers of these
+/// statuses is empty.
 fn refusal_at_end(buf: &[u8]) -> Option<(usize, u16)> {
     if !buf.ends_with(b"\r\n\r\n") {
         return None;
     }
-    let start = buf.windows(9).rposition(|w| w == b"HTTP/1.1 ")?;
+    let start = buf.windows(7).rposition(|w| w == b"HTTP/1.")?;
     let head = std::str::from_utf8(&buf[start..]).ok()?;
     let status = head.get(9..12)?.parse().ok()?;
-    let empty =
-        head.contains("\r\ncontent-length: 0\r\n") && head.contains("\r\nconnection: close\r\n");
-    (matches!(status, 400 | 414 | 431) && empty).then_some((start, status))
+    let is_last = head.starts_with("HTTP/1.0 ") || head.contains("\r\nconnection: close\r\n");
+    let empty = head.contains("\r\ncontent-length: 0\r\n");
+    (matches!(status, 400 | 414 | 431) && empty && is_last).then_some((start, status))
 }
 
 #[cfg(test)]
@@ -165,6 +166,8 @@ mod tests {
         .concat();
         assert_eq!(refusal_at_end(&after), Some((40, 400)));
         assert_eq!(refusal_at_end(&after[..40]), None);
+        let old = b"HTTP/1.0 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+        assert_eq!(refusal_at_end(old), Some((0, 400)));
         let no_content = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
         assert_eq!(refusal_at_end(no_content), None);
         let head = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 90\r\n\r\n";

@@ -25,8 +25,11 @@ const MARKED_EVERY: Duration = Duration::from_secs(1);
 /// A busy feed is read this often.
 const PACE_BUSY: Duration = Duration::from_millis(50);
 /// … but this often while nobody but gates writes to it: what they did is no news to the node that
-/// asked, and the others hear of turns well before visitors come back to ask.
-const PACE_GATES: Duration = Duration::from_millis(150);
+/// asked, and the others hear of turns well before visitors come back to ask. A join by key may come
+/// to lie there, too: until it was heard of, nobody who came after it may be called. So this, with
+/// what writing and reading take, is less than the time for which new arrivals are held back
+/// (`room::SETTLED_AFTER`).
+pub const PACE_GATES: Duration = Duration::from_millis(75);
 /// A quiet one is waited on for this long at once: the view of a fleet at rest is never older.
 const WAITED: Duration = Duration::from_millis(200);
 /// A failed reading is tried again after this, doubling up to the second.

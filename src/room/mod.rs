@@ -48,6 +48,7 @@ pub use event::Event;
 pub use operate::Promises;
 pub use status::{Found, Repeat};
 pub use tick::Asking;
+pub use turns::SETTLED_AFTER;
 
 /// What may change while the room runs, seen whole by each request.
 #[derive(Debug, Clone)]

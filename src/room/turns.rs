@@ -27,7 +27,7 @@ const LEASE_HELD: Duration = Duration::from_secs(3);
 const LEASE_AFTER_JOIN: Duration = Duration::from_secs(60);
 /// In a fleet, who arrived less than this ago is not called yet: somebody may have joined on another
 /// node before and still be on the feed.
-const SETTLED_AFTER: Duration = Duration::from_millis(100);
+pub const SETTLED_AFTER: Duration = Duration::from_millis(100);
 /// After turns were heard of, others than the home leave it to that to call the next.
 const LED_FOR: Duration = Duration::from_secs(1);
 /// A node that is not an event's home asks its gate this often anyway: to keep its view, and in case

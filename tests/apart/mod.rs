@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::app::Node;
+use tidegate::app::{Node, PARTITIONS};
 use tidegate::clock::Clock;
 use tidegate::config::Config;
 use tidegate::model::Micros;
@@ -72,8 +72,11 @@ async fn polls_go_on_while_every_store_call_is_held() {
 
     let held = polls_per_sec(&mut client, &path).await;
     // One batch of each lane is on its way since the joins; polls make no call at all.
-    assert!(faults.calls(Call::Append) <= appends + 16);
-    assert_eq!(faults.calls(Call::Enter) + faults.calls(Call::Load), 16);
+    assert!(faults.calls(Call::Append) <= appends + u64::from(PARTITIONS));
+    assert_eq!(
+        faults.calls(Call::Enter) + faults.calls(Call::Load),
+        u64::from(PARTITIONS)
+    );
     assert_eq!(get(&mut client, "/readyz").await.status, 200);
     println!("polls a second: {open:.0} with the store, {held:.0} with every call held");
 

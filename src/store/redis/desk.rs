@@ -3,12 +3,16 @@
 //!
 //! A step costs Redis about as much as ten tickets in it. While visitors enter an event one soon
 //! after the other, the first of them waits a moment for the others; a lone one does not.
+//!
+//! Steps are taken by a task of their own, never by a caller: one who gives up takes nobody's
+//! answer along, and the time that callers have is not the time a step may take.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashMap;
 use parking_lot::Mutex;
+use tokio::pin;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
 
@@ -24,169 +28,206 @@ const COMPANY: Duration = Duration::from_millis(25);
 /// … if somebody entered the event here this lately.
 const LATELY: Duration = Duration::from_millis(400);
 
-type Told<T> = oneshot::Sender<Result<T, StoreError>>;
+/// Somebody's question, and where the answer goes.
+type Asked<Q, A> = (Q, oneshot::Sender<Result<A, StoreError>>);
 
-/// The desks of events for which something is asked, or was lately.
+/// The desks of events for which something is asked, or was lately. Locked for a push or a take.
 #[derive(Default)]
-pub(super) struct Desks(Arc<Mutex<AHashMap<EventId, Arc<Desk>>>>);
+pub(super) struct Desks(Mutex<AHashMap<EventId, Desk>>);
 
-/// One event's.
+/// One event's: there as long as somebody carries what waits at it. No more waits than there are
+/// requests that wait for it.
 #[derive(Default)]
 struct Desk {
-    /// Held for a push or a take.
-    waiting: Mutex<Waiting>,
-    /// Held by whoever carries the next step to the gate, until it is answered.
-    turn: tokio::sync::Mutex<()>,
+    enters: Vec<Asked<EnterRequest, Entry>>,
+    advances: Vec<Asked<AdvanceRequest, Advanced>>,
     /// Told of everything that comes to wait.
-    came: Notify,
+    came: Arc<Notify>,
 }
 
+/// What goes in one step.
 #[derive(Default)]
-struct Waiting {
-    enters: Vec<(EnterRequest, Told<Entry>)>,
-    advances: Vec<(AdvanceRequest, Told<Advanced>)>,
-    /// Steps with somebody in them that were taken lately; 0 if none was.
-    lately: u64,
+struct Company {
+    enters: Vec<Asked<EnterRequest, Entry>>,
+    advance: Option<Asked<AdvanceRequest, Advanced>>,
 }
 
-impl Waiting {
-    /// Whether the next step goes at once.
+impl Desk {
+    fn is_empty(&self) -> bool {
+        self.enters.is_empty() && self.advances.is_empty()
+    }
+
+    /// Whether the next step goes at once, company or not.
     fn goes(&self) -> bool {
-        self.lately == 0 || !self.advances.is_empty() || self.enters.len() >= ENTERS_MAX
+        !self.advances.is_empty() || self.enters.len() >= ENTERS_MAX
+    }
+
+    /// Whoever is gone meanwhile is left out.
+    fn take(&mut self) -> Company {
+        self.enters.retain(|(_, told)| !told.is_closed());
+        self.advances.retain(|(_, told)| !told.is_closed());
+        let most = self.enters.len().min(ENTERS_MAX);
+        Company {
+            enters: self.enters.drain(..most).collect(),
+            advance: (!self.advances.is_empty()).then(|| self.advances.remove(0)),
+        }
     }
 }
 
-/// A place at a desk; the last one to leave takes the desk away.
-struct Seat {
-    desks: Arc<Mutex<AHashMap<EventId, Arc<Desk>>>>,
+/// Carries what waits at a desk to the gate, until nothing came for a while. Without it, nobody would:
+/// however it ends, the desk goes too.
+struct Carrier {
+    store: Redis,
     event: EventId,
-    desk: Arc<Desk>,
+    came: Arc<Notify>,
+    ended: bool,
 }
 
-impl Desks {
-    fn seat(&self, event: &EventId) -> Seat {
-        let desk = Arc::clone(self.0.lock().entry(event.clone()).or_default());
-        Seat {
-            desks: Arc::clone(&self.0),
-            event: event.clone(),
-            desk,
-        }
-    }
-}
-
-impl Drop for Seat {
+impl Drop for Carrier {
     fn drop(&mut self) {
-        let mut desks = self.desks.lock();
-        let desk = std::mem::take(&mut self.desk);
-        // Whoever else sits here has it from the map, which is locked.
-        if Arc::strong_count(&desk) <= 2 {
-            desks.remove(&self.event);
+        if !self.ended {
+            self.store.desks.0.lock().remove(&self.event);
         }
-        drop(desk);
     }
 }
 
-impl Seat {
-    /// Waits for company if some may come.
+impl Carrier {
+    async fn run(mut self) {
+        let quiet = sleep(LATELY);
+        pin!(quiet);
+        let mut lately = false;
+        loop {
+            if self.ended_with(|desk| desk.is_empty() && !lately) {
+                return;
+            }
+            if self.sees(Desk::is_empty) {
+                tokio::select! {
+                    biased;
+                    () = &mut quiet => lately = false,
+                    () = self.came.notified() => {}
+                }
+                continue;
+            }
+            if lately {
+                self.gather().await;
+            }
+            let company = self.take();
+            if !company.enters.is_empty() {
+                lately = true;
+                quiet.set(sleep(LATELY));
+            }
+            self.store.carry(&self.event, company).await;
+        }
+    }
+
+    /// Takes the desk away if it is so: whoever comes then begins another one.
+    fn ended_with(&mut self, is_so: impl Fn(&Desk) -> bool) -> bool {
+        let mut desks = self.store.desks.0.lock();
+        if desks.get(&self.event).is_none_or(is_so) {
+            desks.remove(&self.event);
+            self.ended = true;
+        }
+        self.ended
+    }
+
+    fn sees(&self, is_so: impl Fn(&Desk) -> bool) -> bool {
+        self.store
+            .desks
+            .0
+            .lock()
+            .get(&self.event)
+            .is_some_and(is_so)
+    }
+
+    fn take(&self) -> Company {
+        let mut desks = self.store.desks.0.lock();
+        desks
+            .get_mut(&self.event)
+            .map(Desk::take)
+            .unwrap_or_default()
+    }
+
+    /// Waits for company.
     async fn gather(&self) {
         let moment = sleep(COMPANY);
-        tokio::pin!(moment);
-        while !self.desk.waiting.lock().goes() {
+        pin!(moment);
+        while !self.sees(Desk::goes) {
             tokio::select! {
                 biased;
                 () = &mut moment => return,
-                () = self.desk.came.notified() => {}
+                () = self.came.notified() => {}
             }
         }
-    }
-
-    /// Somebody entered: who comes soon after waits for company. The desk stays as long.
-    fn note_entry(&self) {
-        let mut waiting = self.desk.waiting.lock();
-        waiting.lately += 1;
-        let steps = waiting.lately;
-        let seat = Self {
-            desks: Arc::clone(&self.desks),
-            event: self.event.clone(),
-            desk: Arc::clone(&self.desk),
-        };
-        tokio::spawn(async move {
-            sleep(LATELY).await;
-            let mut waiting = seat.desk.waiting.lock();
-            if waiting.lately == steps {
-                waiting.lately = 0;
-            }
-        });
     }
 }
 
 impl Redis {
     pub(super) async fn do_enter(&self, request: EnterRequest) -> Result<Entry, StoreError> {
         let event = request.event.clone();
-        self.ask_at_desk(&event, |waiting, told| {
-            waiting.enters.push((request.clone(), told));
-        })
-        .await
+        self.ask_at_desk(event, |desk| &mut desk.enters, request)
+            .await
     }
 
     pub(super) async fn do_advance(&self, request: AdvanceRequest) -> Result<Advanced, StoreError> {
         let event = request.event.clone();
-        self.ask_at_desk(&event, |waiting, told| {
-            waiting.advances.push((request.clone(), told));
-        })
-        .await
+        self.ask_at_desk(event, |desk| &mut desk.advances, request)
+            .await
     }
 
-    /// Has something wait at an event's desk, and sees to it that it is carried to the gate: by
-    /// whoever has the turn, or by this call when it gets it. A call that is given up on its way
-    /// leaves those who went with it without an answer; they ask again, which is harmless.
-    async fn ask_at_desk<T>(
+    /// Has something wait at an event's desk until it was carried to the gate.
+    async fn ask_at_desk<Q, A>(
         &self,
-        event: &EventId,
-        put: impl Fn(&mut Waiting, Told<T>),
-    ) -> Result<T, StoreError> {
-        let seat = self.desks.seat(event);
-        loop {
-            let (tell, mut told) = oneshot::channel();
-            put(&mut seat.desk.waiting.lock(), tell);
-            seat.desk.came.notify_one();
-            let turn = tokio::select! {
-                biased;
-                answer = &mut told => match answer {
-                    Ok(answer) => return answer,
-                    Err(_) => continue,
-                },
-                turn = seat.desk.turn.lock() => turn,
+        event: EventId,
+        line: impl FnOnce(&mut Desk) -> &mut Vec<Asked<Q, A>>,
+        question: Q,
+    ) -> Result<A, StoreError> {
+        let (tell, told) = oneshot::channel();
+        {
+            let mut desks = self.desks.0.lock();
+            let is_new = !desks.contains_key(&event);
+            let desk = desks.entry(event.clone()).or_default();
+            line(desk).push((question, tell));
+            let came = Arc::clone(&desk.came);
+            drop(desks);
+            if is_new {
+                let carrier = Carrier {
+                    store: self.clone(),
+                    event,
+                    came,
+                    ended: false,
+                };
+                tokio::spawn(carrier.run());
+            } else {
+                came.notify_one();
+            }
+        }
+        let gone = |_| StoreError::again("ask a gate", "whoever carried the question is gone");
+        told.await.map_err(gone)?
+    }
+
+    /// Takes a step with some company, and tells each of them. Those whose turn it is are let in by
+    /// a short call, unless there is more to be done anyway.
+    async fn carry(&self, event: &EventId, company: Company) {
+        let Company { enters, advance } = company;
+        let (mut enters, mut entering): (Vec<_>, Vec<_>) = enters.into_iter().unzip();
+        let (advance, advancing) = advance.unzip();
+        if advance.is_none() && !enters.is_empty() {
+            let entries = match self.admit(event, &enters).await {
+                Ok(entries) => entries,
+                Err(error) => return tell_all(entering, &error),
             };
-            seat.gather().await;
-            loop {
-                match told.try_recv() {
-                    Ok(answer) => return answer,
-                    Err(oneshot::error::TryRecvError::Closed) => break,
-                    Err(oneshot::error::TryRecvError::Empty) => self.carry(&seat).await,
+            let (asked, told) = (std::mem::take(&mut enters), std::mem::take(&mut entering));
+            // Told at once: what becomes of the others is nothing to them.
+            for ((enter, told), entry) in asked.into_iter().zip(told).zip(entries) {
+                if let Some(entry) = entry {
+                    let _ = told.send(Ok(entry));
+                } else {
+                    enters.push(enter);
+                    entering.push(told);
                 }
             }
-            drop(turn);
         }
-    }
-
-    /// Takes a step with what waits; visitors who are gone meanwhile are left out.
-    async fn carry(&self, seat: &Seat) {
-        let (enters, advance) = {
-            let mut waiting = seat.desk.waiting.lock();
-            waiting.enters.retain(|(_, told)| !told.is_closed());
-            waiting.advances.retain(|(_, told)| !told.is_closed());
-            let most = waiting.enters.len().min(ENTERS_MAX);
-            let enters: Vec<_> = waiting.enters.drain(..most).collect();
-            let next = (!waiting.advances.is_empty()).then(|| waiting.advances.remove(0));
-            (enters, next)
-        };
-        let (enters, entering): (Vec<_>, Vec<_>) = enters.into_iter().unzip();
-        let (advance, advancing) = advance.unzip();
-        if !enters.is_empty() {
-            seat.note_entry();
-        }
-        match self.all_enter(&seat.event, enters, advance.as_ref()).await {
+        match self.run_step(event, &enters, advance.as_ref()).await {
             Ok((entries, advanced)) => {
                 for (told, entry) in entering.into_iter().zip(entries) {
                     let _ = told.send(Ok(entry));
@@ -196,35 +237,18 @@ impl Redis {
                 }
             }
             Err(error) => {
-                for told in entering {
-                    let _ = told.send(Err(error.clone()));
-                }
-                if let Some(told) = advancing {
-                    let _ = told.send(Err(error));
-                }
+                tell_all(entering, &error);
+                tell_all(advancing, &error);
             }
         }
     }
+}
 
-    /// The entries in order, and the turns.
-    async fn all_enter(
-        &self,
-        event: &EventId,
-        enters: Vec<EnterRequest>,
-        advance: Option<&AdvanceRequest>,
-    ) -> Result<(Vec<Entry>, Option<Advanced>), StoreError> {
-        if advance.is_some() {
-            return self.run_step(event, &enters, advance).await;
-        }
-        let mut entries = self.admit(event, &enters).await?;
-        let others = enters.into_iter().zip(&entries);
-        let others: Vec<_> = others
-            .filter_map(|(enter, entry)| entry.is_none().then_some(enter))
-            .collect();
-        let mut answers = self.run_step(event, &others, None).await?.0.into_iter();
-        for entry in entries.iter_mut().filter(|entry| entry.is_none()) {
-            *entry = answers.next();
-        }
-        Ok((entries.into_iter().flatten().collect(), None))
+fn tell_all<A>(
+    all: impl IntoIterator<Item = oneshot::Sender<Result<A, StoreError>>>,
+    error: &StoreError,
+) {
+    for told in all {
+        let _ = told.send(Err(error.clone()));
     }
 }

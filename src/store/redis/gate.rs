@@ -45,14 +45,19 @@ impl Redis {
         call
     }
 
-    /// Lets in whose turn it is; all the others are `None`. Of one event, at least one.
+    /// Lets in whose turn it is and who says no more than that; all the others are `None`. Of one
+    /// event, at least one.
     pub(super) async fn admit(
         &self,
         event: &EventId,
         enters: &[EnterRequest],
     ) -> Result<Vec<Option<Entry>>, StoreError> {
         const DURING: &str = "let tickets in";
-        let ordinary = enters.iter().filter(|enter| !enter.known);
+        // A turn of another ticket would have to be booked.
+        let says_no_more = |enter: &EnterRequest| {
+            !enter.known && enter.claim.is_none_or(|turn| turn.id == enter.id)
+        };
+        let ordinary = enters.iter().filter(|enter| says_no_more(enter));
         let Some(newest) = ordinary.clone().next_back() else {
             return Ok(vec![None; enters.len()]);
         };
@@ -79,7 +84,7 @@ impl Redis {
         let until = Micros(now.0.saturating_add(pass_ttl));
         let mut entries = reply.list(entries)?.into_iter();
         let mut entry = |enter: &EnterRequest| {
-            if enter.known {
+            if !says_no_more(enter) {
                 return Ok(None);
             }
             let granted = entries.next().ok_or_else(|| reply.unexpected())?;

@@ -23,6 +23,7 @@ mod settings;
 mod survey;
 mod wait;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,11 @@ pub use survey::{Contents, Server, Survey, survey};
 pub const PARTITIONS: u16 = 24;
 
 /// A store on Redis. Ask [`Store::meta`] first: it says how many partitions the keys are made for.
-pub struct Redis {
+#[derive(Clone)]
+pub struct Redis(Arc<Shared>);
+
+/// What calls and the tasks that carry them share.
+pub struct Shared {
     settings: Settings,
     /// Made by the first call that needs it; the others wait for it meanwhile.
     link: OnceCell<Link>,
@@ -58,10 +63,18 @@ pub struct Redis {
     desks: desk::Desks,
 }
 
+impl Deref for Redis {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
 impl Redis {
     /// A store that connects with its first call, and with the next one if that one fails.
     pub fn new(settings: Settings) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             keys: ArcSwap::from_pointee(Keys::new(&settings.prefix, PARTITIONS)),
             settings,
             link: OnceCell::new(),
@@ -69,7 +82,7 @@ impl Redis {
             waiters: Waiters::default(),
             acknowledged: append::Acknowledged::default(),
             desks: desk::Desks::default(),
-        }
+        }))
     }
 
     /// A store that is connected.

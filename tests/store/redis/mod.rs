@@ -1,5 +1,6 @@
 //! What only the store on Redis has.
 
+mod desk;
 mod failover;
 mod rules;
 mod whole;

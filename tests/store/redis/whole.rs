@@ -304,7 +304,7 @@ async fn the_lines_order_is_the_sorted_sets_order() {
     let now = 1_800_000_000_000_001;
     let records = vec![joined(3, now), joined(1, now + 1), joined(2, now)];
     store.append(0, batch("e", records)).await.unwrap();
-    let key = format!("{prefix}:{{0-67}}:line:e");
+    let key = format!("{prefix}:{{0-63}}:line:e");
     let mut client = redis::Client::open(shared_server().url())
         .unwrap()
         .get_connection()
