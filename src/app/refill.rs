@@ -1,4 +1,5 @@
-//! Notices a store that was wiped while nodes hold what was in it, and has it filled again.
+//! Notices a store that was wiped while nodes hold what was in it, and has it filled again; or one that
+//! lost the last words of a node that cannot repeat them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub struct Watch {
 impl Watch {
     /// Looks until `stop` says so. `known` is the store this node has loaded.
     pub async fn run(self, mut known: Meta, mut stop: watch::Receiver<bool>) {
+        let mut repeated = Micros(0);
         loop {
             tokio::select! {
                 biased;
@@ -37,6 +39,15 @@ impl Watch {
                 () = sleep(LOOKED_EVERY) => {}
             }
             let now = Micros(self.clock.now_micros());
+            if let Some(since) = self.room.orphaned_since(now)
+                && since > repeated
+            {
+                repeated = since;
+                tracing::warn!(
+                    "the store may have lost what a node that is gone wrote, writing it again"
+                );
+                self.room.journal().write_since(since);
+            }
             if self.health.alone_until(now).is_some() {
                 continue;
             }
@@ -60,7 +71,7 @@ impl Watch {
     /// Every node does: what comes twice is harmless.
     fn refill(&self) {
         if !mutant!(RefillSkipped) {
-            self.room.journal().write_all();
+            self.room.journal().write_since(Micros(0));
         }
         self.room
             .doubt_all_of_gates(Micros(self.clock.now_micros()));

@@ -70,9 +70,11 @@ impl Work {
             clock: clock.clone(),
             health: Arc::clone(&health),
             in_fleet,
-            dump: Box::new(move |lane| {
+            dump: Box::new(move |lane, since| {
                 let mut all = Vec::new();
-                dumped.dump(lane, |event, records| all.push((event.clone(), records)));
+                dumped.dump(lane, since, |event, records| {
+                    all.push((event.clone(), records))
+                });
                 all
             }),
         };

@@ -21,8 +21,8 @@ pub const BEACON_EVERY: Duration = Duration::from_secs(1);
 /// Records of one batch when a partition is written anew.
 const REWRITE_RECORDS: usize = 4_096;
 
-/// Hands out all that memory holds of a partition, event by event.
-pub type Dump = dyn Fn(u16) -> Vec<(EventId, Vec<Record>)> + Send + Sync;
+/// Hands out all that memory holds of a partition since a moment, event by event.
+pub type Dump = dyn Fn(u16, Micros) -> Vec<(EventId, Vec<Record>)> + Send + Sync;
 
 /// What a flusher works with.
 pub struct Flusher {
@@ -37,7 +37,7 @@ pub struct Flusher {
     /// Whether other nodes listen: then an empty batch tells them that this node is well when
     /// nothing else did for [`BEACON_EVERY`].
     pub in_fleet: bool,
-    /// For a partition that lost records at the journal's bound.
+    /// For a partition that lost records, here or in the store.
     pub dump: Box<Dump>,
 }
 
@@ -51,8 +51,8 @@ impl std::fmt::Debug for Flusher {
 #[derive(Clone, Copy)]
 struct Lane {
     busy: bool,
-    /// What is on its way says only that this node is well: losing it loses nothing.
-    beacon: bool,
+    /// Since when what is on its way writes the partition anew, if it does.
+    rewrites: Option<Micros>,
     failures: u32,
     retry_at: Option<Micros>,
 }
@@ -65,7 +65,7 @@ impl Flusher {
     pub async fn run(self, mut drain: watch::Receiver<bool>) -> usize {
         let lane = Lane {
             busy: false,
-            beacon: false,
+            rewrites: None,
             failures: 0,
             retry_at: None,
         };
@@ -129,47 +129,47 @@ impl Flusher {
             None => None,
         };
         let next = again.or_else(|| self.journal.cut(number, now, now, draining));
-        let rewrite = next.is_none() && self.journal.take_lost(number);
+        let mut batches = Vec::from_iter(next);
+        if batches.is_empty() {
+            lane.rewrites = self.journal.take_lost(number);
+            if let Some(since) = lane.rewrites {
+                batches = self.rewritten(number, now, since);
+                tracing::warn!(
+                    lane = number,
+                    batches = batches.len(),
+                    "writing a partition anew"
+                );
+            }
+        }
         let silent = self.in_fleet
             && !draining
             && number == self.journal.own_lane()
             && now.since(*spoken) >= BEACON_EVERY;
-        lane.beacon = next.is_none() && !rewrite && silent;
-        let next = match next {
-            None if lane.beacon => Some(self.journal.outside(number, now, Vec::new())),
-            other => other,
-        };
-        if next.is_none() && !rewrite {
+        if batches.is_empty() && silent {
+            batches.push(self.journal.outside(number, now, Vec::new()));
+        }
+        if batches.is_empty() {
+            lane.rewrites = None;
             return;
         }
         *spoken = now;
         lane.busy = true;
         let store = Arc::clone(&self.store);
-        if let Some(batch) = next {
-            flights.spawn(async move { (number, store.append(number, batch).await) });
-        } else {
-            let batches = self.rewritten(number, now);
-            tracing::warn!(
-                lane = number,
-                batches = batches.len(),
-                "writing a partition anew"
-            );
-            flights.spawn(async move {
-                let mut last = Ok(Position::default());
-                for batch in batches {
-                    last = store.append(number, batch).await;
-                    if last.is_err() {
-                        break;
-                    }
+        flights.spawn(async move {
+            let mut last = Ok(Position::default());
+            for batch in batches {
+                last = store.append(number, batch).await;
+                if last.is_err() {
+                    break;
                 }
-                (number, last)
-            });
-        }
+            }
+            (number, last)
+        });
     }
 
-    fn rewritten(&self, number: u16, now: Micros) -> Vec<Arc<Batch>> {
+    fn rewritten(&self, number: u16, now: Micros, since: Micros) -> Vec<Arc<Batch>> {
         let mut batches = Vec::new();
-        for (event, records) in (self.dump)(number) {
+        for (event, records) in (self.dump)(number, since) {
             for chunk in records.chunks(REWRITE_RECORDS) {
                 let events = vec![(event.clone(), chunk.to_vec())];
                 batches.push(self.journal.outside(number, now, events));
@@ -188,13 +188,14 @@ impl Flusher {
         };
         let lane = &mut lanes[usize::from(number)];
         lane.busy = false;
+        let rewrites = lane.rewrites.take();
         match answer {
             _ if mutant!(FailedIsDone) => self.journal.acknowledge(number),
             Ok(_) => {
                 self.health.answered();
                 *lane = Lane {
                     busy: false,
-                    beacon: false,
+                    rewrites: None,
                     failures: 0,
                     retry_at: None,
                 };
@@ -202,8 +203,8 @@ impl Flusher {
             }
             Err(error) => {
                 self.health.failed(Micros(self.clock.now_micros()), &error);
-                if self.journal.unacknowledged(number).is_none() && !lane.beacon {
-                    self.journal.set_lost(number);
+                if let Some(since) = rewrites {
+                    self.journal.set_lost(number, since);
                 }
                 let wait = RETRY_MIN
                     .saturating_mul(1 << lane.failures.min(16))

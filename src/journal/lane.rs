@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::tail::Tail;
 use super::void::Void;
 use crate::model::{Batch, EventId, Micros, NodeId, Record, micros};
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Notify};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Notify};
 
 /// How much is held, and when a batch is cut.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,9 @@ pub struct Limits {
 
 /// Tickets that are made for one lane before the next.
 const SPREAD_JOINS: u64 = 512;
+
+/// No moment is that late.
+const NOTHING: u64 = u64::MAX;
 
 /// Records that a lane keeps room for when fewer wait.
 const ROOM_KEPT: usize = 1_024;
@@ -64,9 +67,9 @@ struct Lane {
     state: Mutex<State>,
     /// The number of the last record the store has acknowledged.
     acknowledged: watch::Sender<u64>,
-    /// A record was dropped because the bound was reached: the partition must be written anew from
-    /// memory once the store takes batches again.
-    lost: AtomicBool,
+    /// What memory holds since this moment is to be written anew once the store takes batches again;
+    /// [`NOTHING`] of it, mostly.
+    lost_since: AtomicU64,
     /// The oldest unacknowledged record's moment; 0 when there is none.
     oldest: AtomicU64,
 }
@@ -120,7 +123,7 @@ impl Journal {
         let lane = || Lane {
             state: Mutex::default(),
             acknowledged: watch::channel(0).0,
-            lost: AtomicBool::new(false),
+            lost_since: AtomicU64::new(NOTHING),
             oldest: AtomicU64::new(0),
         };
         Self {
@@ -194,7 +197,7 @@ impl Journal {
             .saturating_add(self.limits.records_max / 8);
         if self.held.fetch_add(1, Ordering::Relaxed) >= bound && !mutant!(JournalUnbounded) {
             self.held.fetch_sub(1, Ordering::Relaxed);
-            if !lane.lost.swap(true, Ordering::Relaxed) {
+            if lane.lost_since.swap(0, Ordering::Relaxed) != 0 {
                 tracing::error!(
                     lane = lane_number,
                     "journal full, records are being dropped"
@@ -365,10 +368,11 @@ impl Journal {
         lanes.all(|(lane, end)| *lane.acknowledged.borrow() >= *end)
     }
 
-    /// The store may have lost everything: every partition is to be written anew from memory.
-    pub fn write_all(&self) {
-        for lane in &self.lanes {
-            lane.lost.store(true, Ordering::Relaxed);
+    /// The store may have lost what happened since a moment, or everything since 0: every partition is
+    /// to be written anew from memory.
+    pub fn write_since(&self, since: Micros) {
+        for lane in 0..self.partitions() {
+            self.set_lost(lane, since);
         }
         self.wake.notify_one();
     }
@@ -397,18 +401,18 @@ impl Journal {
         self.wake.notified().await;
     }
 
-    /// Whether records of this lane were dropped since this was last asked.
-    pub fn take_lost(&self, lane: u16) -> bool {
-        self.lanes[usize::from(lane)]
-            .lost
-            .swap(false, Ordering::Relaxed)
+    /// Since when a partition is to be written anew, if it is: everything, since 0, where records were
+    /// dropped. Not asked twice.
+    pub fn take_lost(&self, lane: u16) -> Option<Micros> {
+        let lane = &self.lanes[usize::from(lane)];
+        let since = lane.lost_since.swap(NOTHING, Ordering::Relaxed);
+        (since != NOTHING).then_some(Micros(since))
     }
 
-    /// Puts the mark back: writing the partition anew did not end well.
-    pub fn set_lost(&self, lane: u16) {
-        self.lanes[usize::from(lane)]
-            .lost
-            .store(true, Ordering::Relaxed);
+    /// Has a partition written anew since a moment; for a writing that did not end well, too.
+    pub fn set_lost(&self, lane: u16, since: Micros) {
+        let lane = &self.lanes[usize::from(lane)];
+        lane.lost_since.fetch_min(since.0, Ordering::Relaxed);
     }
 
     /// Records that the store has not acknowledged.

@@ -104,6 +104,16 @@ impl Peers {
         peer.is_some_and(|peer| now.since(peer.heard_at) <= SILENT_AFTER)
     }
 
+    /// Whether a life of another node has ended since a moment, as far as is known.
+    pub(super) fn lost_somebody(&self, now: Micros, since: Micros) -> bool {
+        let nodes = self.nodes.lock();
+        nodes.iter().any(|peer| {
+            let is_silent = now.since(peer.heard_at) > SILENT_AFTER;
+            let is_new = u64::from(peer.epoch) * 1_000_000 >= since.0;
+            peer.heard_at >= since && (is_silent || is_new)
+        })
+    }
+
     /// Whether a node that still counts was not heard lately.
     fn misses_somebody(&self, now: Micros, own: NodeId) -> bool {
         let nodes = self.nodes.lock();

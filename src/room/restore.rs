@@ -125,12 +125,16 @@ impl Room {
         self.schedule.at(now, &event);
     }
 
-    /// Hands out, as records, all that memory holds of one partition, sightings too: for a store that
-    /// missed some.
-    /// `take` is called once an event, without any lock held.
-    pub fn dump(&self, partition: u16, mut take: impl FnMut(&EventId, Vec<Record>)) {
+    /// Hands out, as records, all that memory holds of one partition, sightings too, or only the joins and
+    /// removals since a moment that is not 0: for a store that missed some. `take` is called once an
+    /// event, without any lock held.
+    pub fn dump(&self, partition: u16, since: Micros, mut take: impl FnMut(&EventId, Vec<Record>)) {
         for event in self.events.all() {
-            let records = self.dump_event(&event, Some(partition));
+            let mut records = self.dump_event(&event, Some(partition));
+            if since > Micros(0) {
+                // Who lives has heard of sightings, and none of them lasts.
+                records.retain(|record| record.at >= since && record.kind != Kind::Seen);
+            }
             if !records.is_empty() {
                 take(&event.id, records);
             }

@@ -11,6 +11,10 @@ use crate::model::{Micros, Order};
 
 /// Entries looked at while the line's writer is held, and tickets of one request at most.
 const AT_ONCE: u32 = 4_096;
+/// Who lives has written the last minute again this long after a doubt; and who dies later than
+/// [`LOST_FOR`], too.
+const REPEATED_BY: Duration = Duration::from_secs(5);
+const LOST_FOR: Duration = Duration::from_secs(60);
 
 impl Room {
     /// The store may have lost what it acknowledged lately: every gate is told, with its next
@@ -30,6 +34,16 @@ impl Room {
         told <= doubted
             && arrival <= doubted
             && doubted <= arrival.after(Duration::from_micros(LOST_AT_MOST))
+    }
+
+    /// Since when this node has to tell the store what others wrote, if it does: it may have lost some
+    /// of it, and a node that wrote some has died or started anew, so that it cannot write it again.
+    pub fn orphaned_since(&self, now: Micros) -> Option<Micros> {
+        let doubted = Micros(self.doubted.load(Ordering::Relaxed));
+        let since = Micros(doubted.0.saturating_sub(LOST_AT_MOST));
+        let is_due = (REPEATED_BY..LOST_FOR).contains(&now.since(doubted));
+        let is_gone = || self.started >= since || self.peers.lost_somebody(now, since);
+        (is_due && is_gone()).then_some(since)
     }
 
     fn doubt_since(&self, now: Micros, since: Micros) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::model::{Kind, Policy};
+use tidegate::model::{Kind, Micros, Policy};
 use tidegate::room::answer::{Phase, TokenRefusal};
 
 use super::house::{House, kinds, policy};
@@ -242,7 +242,7 @@ fn what_memory_holds_can_be_written_anew() {
     for partition in 0..4 {
         house
             .room
-            .dump(partition, |_, dumped| records.extend(dumped));
+            .dump(partition, Micros(0), |_, dumped| records.extend(dumped));
     }
     let count = |kind| records.iter().filter(|record| record.kind == kind).count();
     assert_eq!((count(Kind::Joined), count(Kind::Left)), (49, 1));

@@ -341,7 +341,7 @@ fn snapshot(world: &World) -> Snapshot {
 fn known_to(live: &Live) -> BTreeMap<TicketId, Held> {
     let mut known = BTreeMap::new();
     for partition in 0..live.room.journal().partitions() {
-        live.room.dump(partition, |_, records| {
+        live.room.dump(partition, Micros(0), |_, records| {
             for record in records {
                 let held = known.entry(record.id);
                 match record.kind.gone() {

@@ -255,6 +255,24 @@ fn what_a_store_lost_is_told_again() {
 }
 
 #[test]
+fn what_a_store_lost_is_told_by_others_when_its_writer_is_gone() {
+    let mut fleet = Fleet::new(3, still());
+    let left = fleet.join(0).token;
+    fleet.pass(3 * SECOND);
+    let joined = fleet.join(1).token;
+    fleet.leave(1, &left);
+    fleet.pass(SECOND);
+    fleet.crash(1);
+    fleet.lose(2 * SECOND);
+    fleet.start(1);
+    assert_eq!(fleet.place(1, &left), 1, "nobody has told it");
+    fleet.pass(11 * SECOND);
+    assert!(fleet.status(1, &left).is_err());
+    assert_eq!(fleet.line().len(), 1);
+    assert_eq!(fleet.places(&joined), [1; 3]);
+}
+
+#[test]
 fn a_wiped_gate_starts_with_an_empty_bucket_and_knows_who_entered() {
     let mut fleet = Fleet::new(
         2,

@@ -146,7 +146,7 @@ impl Node {
     pub fn remembered(&self) -> Holding {
         let mut holding = Holding::default();
         for lane in 0..PARTITIONS {
-            self.room.dump(lane, |_, records| {
+            self.room.dump(lane, Micros(0), |_, records| {
                 for Record { kind, id, at } in records {
                     match kind {
                         Kind::Joined => holding.live.push(TicketKey { arrival: at, id }),
