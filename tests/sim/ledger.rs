@@ -96,9 +96,12 @@ impl Ledger {
         self.mark(id, |line| line.deed == Deed::Given { until });
     }
 
-    /// Some node was told of a ticket's entry at a moment; what led to it is so as well.
+    /// Some node was told of a ticket's entry at a moment of the store's clock; what led to it is so
+    /// as well.
     pub fn heard_of_entry(&mut self, id: TicketId, at: Micros) {
-        self.mark(id, |line| line.at <= at && (!line.lost || line.at == at));
+        self.mark(id, |line| {
+            line.clock <= at && (!line.lost || line.clock == at)
+        });
     }
 
     /// Some node was told that a ticket has entered.
