@@ -122,7 +122,12 @@ impl Node {
         ));
         let (stop_listening, stopped) = watch::channel(false);
         let (listeners, listen, admin) = listen(config, &shared, &stopped)?;
-        let load = async || Ok(load::load(&room, &store, &clock).await?);
+        let load = async || {
+            let began = Micros(clock.now_micros());
+            let loaded = load::load(&room, &store, &clock).await?;
+            room.note_loaded(began);
+            Ok(loaded)
+        };
         let loaded = match meta {
             Some(_) => late::answered(start, Duration::MAX, load).await?,
             None => None,

@@ -17,7 +17,10 @@ pub(super) const SILENT_AFTER: Duration = Duration::from_secs(3);
 const GONE_AFTER: Duration = Duration::from_secs(15 * 60);
 /// When this node hears the store again, all others do within this: they try it every ten seconds.
 const ALL_BACK_WITHIN: Duration = Duration::from_secs(15);
-/// … and what a node kept meanwhile comes so soon after its first word.
+/// How long a join takes from its node's memory into the feed, mostly; what comes later stands before
+/// nobody whose place was told lower.
+const FLUSHED_WITHIN: Duration = Duration::from_millis(250);
+/// What a node kept while the store was away comes so soon after its first word.
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
 
 /// The other nodes of the fleet. One entry a node.
@@ -30,6 +33,8 @@ pub(super) struct Peers {
     deaf_at: AtomicU64,
     /// The same, for a reason that others may share: the store.
     apart_at: AtomicU64,
+    /// All joins until then were known here once, and are for good.
+    joins_of: AtomicU64,
     /// Batches stamped further ahead than is believed.
     off_total: AtomicU64,
     /// Our clock minus the store's, in microseconds, as far as its answers tell.
@@ -60,6 +65,7 @@ impl Peers {
             // What was said before the start may not be in what the store holds.
             deaf_at: AtomicU64::new(now.0),
             apart_at: AtomicU64::new(0),
+            joins_of: AtomicU64::new(0),
             off_total: AtomicU64::new(0),
             store_offset: AtomicI64::new(0),
         }
@@ -195,11 +201,40 @@ impl Room {
         if deaf {
             self.note_deaf(now);
         }
+        let all = self.heard_after(now);
+        self.has_heard_joins(now, Micros(now.0.saturating_sub(crate::model::micros(all))));
+    }
+
+    /// How long after a join all earlier ones are known here, as far as the feeds go.
+    fn heard_after(&self, now: Micros) -> Duration {
+        (self.feed_lag(now) + FLUSHED_WITHIN).max(self.identity.lag_max)
+    }
+
+    /// What a start loads has all joins until a little before it began, at `now`.
+    pub fn note_loaded(&self, now: Micros) {
+        let until = now
+            .0
+            .saturating_sub(crate::model::micros(self.heard_after(now)));
+        self.peers.joins_of.fetch_max(until, Ordering::Relaxed);
+    }
+
+    /// Whether all joins before one at `arrival` are known here. Once they are they stay so, whatever
+    /// becomes of store and feeds: who was told a place by the line is never told the older one of the
+    /// join again.
+    pub(super) fn has_heard_joins(&self, now: Micros, arrival: Micros) -> bool {
+        if arrival.0 <= self.peers.joins_of.load(Ordering::Relaxed) {
+            return true;
+        }
+        let all = now.since(arrival) >= self.heard_after(now) && self.is_caught_up(now);
+        if all {
+            self.peers.joins_of.fetch_max(arrival.0, Ordering::Relaxed);
+        }
+        all
     }
 
     /// Whether the others had time to tell what they kept while the store was away. Not waited for is
     /// who stays away alone.
-    pub(super) fn is_caught_up(&self, now: Micros) -> bool {
+    fn is_caught_up(&self, now: Micros) -> bool {
         let of = |moment: &AtomicU64| now.since(Micros(moment.load(Ordering::Relaxed)));
         of(&self.peers.deaf_at) > TOLD_WITHIN || of(&self.peers.apart_at) > ALL_BACK_WITHIN
     }

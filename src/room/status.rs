@@ -17,10 +17,6 @@ use crate::model::{TicketId, TicketKey};
 /// visitors are told.
 const REPEATED_WITHIN: Duration = Duration::from_millis(300);
 
-/// How long a join takes from its node's memory into the feed, mostly; what comes later stands before
-/// nobody whose place was told lower.
-const FLUSHED_WITHIN: Duration = Duration::from_millis(250);
-
 /// A ticket that a token showed, as it was at that moment.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -246,11 +242,9 @@ impl Room {
         let Some(told) = told.map(u64::from) else {
             return rank;
         };
-        let heard_all = || {
-            let lag = self.feed_lag(now) + FLUSHED_WITHIN;
-            now.since(found.time) >= lag.max(self.identity.lag_max) && self.is_caught_up(now)
-        };
-        let on_its_way = !self.is_alone() && found.state == State::Waiting && !heard_all();
+        let on_its_way = !self.is_alone()
+            && found.state == State::Waiting
+            && !self.has_heard_joins(now, found.time);
         if on_its_way || self.serves_empty() {
             told
         } else {

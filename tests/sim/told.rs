@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use tidegate::model::Policy;
+
 use super::fleet::Fleet;
 use super::net::{Set, Trouble};
 use super::stories::still;
+use crate::room::house::policy;
 
 const STEP: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -86,4 +89,44 @@ fn a_told_place_stands_until_all_nodes_are_back_with_their_joins() {
     fleet.until_heard();
     fleet.pass(SECOND);
     assert_eq!(fleet.places(&last.token), [3, 3]);
+}
+
+#[test]
+fn a_place_that_fell_stays_where_it_is_while_the_store_is_away_and_after() {
+    let slow = Policy {
+        rate: 0.001,
+        burst: 1,
+        ..policy()
+    };
+    let mut fleet = Fleet::new(2, slow);
+    fleet.pass(SECOND);
+    let front: Vec<_> = (0..12).map(|_| fleet.join(0)).collect();
+    fleet.pass(SECOND);
+    let last = fleet.join(1);
+    fleet.pass(3 * SECOND);
+    for visitor in &front[6..] {
+        fleet.leave(0, &visitor.token);
+    }
+    fleet.pass(3 * SECOND);
+    let fell = fleet.place(0, &last.token);
+    assert!(fell < last.standing.position);
+    let held = |fleet: &Fleet| {
+        let places = [0, 1].map(|node| fleet.place(node, &last.token));
+        assert!(places.iter().all(|place| *place <= fell), "{places:?}");
+    };
+    fleet.trouble(Trouble::Cut, Set::ALL);
+    for _ in 0..200 {
+        fleet.pass(SECOND / 10);
+        held(&fleet);
+    }
+    fleet.heal();
+    for _ in 0..200 {
+        fleet.pass(SECOND / 10);
+        held(&fleet);
+    }
+    fleet.start(1);
+    for _ in 0..20 {
+        fleet.pass(SECOND / 10);
+        held(&fleet);
+    }
 }

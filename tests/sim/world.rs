@@ -399,8 +399,12 @@ impl World {
                 late = Some(tokio::spawn(catch_up(STALE_AFTER, handles, stop, fail)));
             } else {
                 let loaded = loop {
+                    let began = Micros(clock.now_micros());
                     match load(&room, store, &clock).await {
-                        Ok(loaded) => break loaded,
+                        Ok(loaded) => {
+                            room.note_loaded(began);
+                            break loaded;
+                        }
                         Err(_) => sleep(START_RETRY).await,
                     }
                 };
