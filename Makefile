@@ -31,7 +31,7 @@ sim: ## a whole fleet in virtual time, seed by seed: SIM_SEEDS, SIM_SEED_START, 
 sim-mutants: ## deliberate mistakes, and how many seeds of the simulation find each
 	cargo test --locked --profile sim --features mutants --test all -- sim::mutants --nocapture
 
-live: ## what a fleet promises, on real nodes and real Redis, with figures: about 45 minutes of the whole machine
+live: ## what a fleet promises, on real nodes and real Redis, with figures: about half an hour of the whole machine
 	.ci/need test
 	FLEET_VISITORS=30000 FLEET_POLLS=1000000 FLEET_LOAD_SECONDS=30 cargo test --locked --release --test all -- store:: doctor:: legacy:: live:: --skip live::soak --nocapture --test-threads 1
 	RESTART_TICKETS=1000000 cargo bench --locked --profile release --bench restart
