@@ -113,6 +113,9 @@ pub async fn load(
             tracing::info!(tickets, partitions_left = reading.len(), "loading");
         }
     }
+    // All is read before any of it is taken over: of a reading that failed half way, nothing may stay
+    // that the store has lost when it is read again, and that nobody would tell it.
+    let gates = store.gates().await?;
     let forgotten: HashMap<_, _> = room.forgotten().into_iter().collect();
     for (event, Tickets { live, removed }) in events {
         if let Some(until) = forgotten.get(&event)
@@ -130,9 +133,9 @@ pub async fn load(
             room.restore_live(now(), &event, &live);
         }
     }
-    for gate in store.gates().await? {
+    for gate in &gates {
         loaded.gates += 1;
-        room.restore_gate(now(), &gate);
+        room.restore_gate(now(), gate);
     }
     let millis = now().since(started).as_millis() as u64;
     let Loaded {

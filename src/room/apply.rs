@@ -262,8 +262,7 @@ impl Room {
         }
     }
 
-    /// A removal that a node wrote down. Who entered is inside for good: a node that had not heard of
-    /// it may have written of a later goodbye, and then the event's home says so once more.
+    /// A removal that a node wrote down.
     fn merge_removal(
         &self,
         now: Micros,
@@ -273,22 +272,10 @@ impl Room {
         record: &Record,
         why: Gone,
     ) {
-        let Record { id, mut at, .. } = *record;
-        let (before, mut why) = (event.line.find(&id), why);
+        let Record { id, at, .. } = *record;
+        let before = event.line.find(&id);
         if mutant!(TombstoneForgotten) && before.is_none() {
             return;
-        }
-        let other = before.filter(|view| match view.state {
-            State::Entered => why != Gone::Entered && at > view.time,
-            State::Left | State::Expired => why == Gone::Entered && at < view.time,
-            _ => false,
-        });
-        if let Some(view) = other {
-            // Of two removals of one moment this one counts.
-            (at, why) = (at.max(view.time), Gone::Entered);
-            if self.is_home(now, event.home_key) {
-                self.record(now, event, Kind::Entered, id, at);
-            }
         }
         let removed = writer.remove(&id, at, reason(why));
         self.uncovered(now, event, before.map(|view| view.time), &id);
@@ -302,8 +289,8 @@ impl Room {
         }
     }
 
-    /// What the gate says is so: whoever entered is out of the line, whatever the clocks say. The
-    /// event's home writes it down, should the node that asked be gone before it did.
+    /// What the gate says is so. The event's home writes it down, should the node that asked be gone
+    /// before it did.
     fn merge_entry(
         &self,
         now: Micros,
@@ -316,14 +303,12 @@ impl Room {
         if view.is_some_and(|view| view.state == State::Entered) {
             return;
         }
-        // Of one that is not known yet the arrival may be stamped later, by a clock that is ahead.
-        let late = record.at.after(self.identity.skew_max);
-        let at = view.map_or(late, |view| late.max(view.time));
-        writer.remove(&record.id, at, reason(Gone::Entered));
-        side.forget(&record.id);
-        side.early.take(&record.id);
+        let Record { id, at, .. } = *record;
+        writer.remove(&id, at, reason(Gone::Entered));
+        side.forget(&id);
+        side.early.take(&id);
         if self.is_home(now, event.home_key) {
-            self.record(now, event, Kind::Entered, record.id, at);
+            self.record(now, event, Kind::Entered, id, at);
         }
     }
 

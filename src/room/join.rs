@@ -125,7 +125,9 @@ impl Room {
         };
         match writer.join(&id, arrival, now) {
             line::Joined::New | line::Joined::Moved | line::Joined::Known => {}
-            line::Joined::Gone { .. } | line::Joined::Full => return Err(full("the line")),
+            // It entered meanwhile.
+            line::Joined::Gone { .. } => return Ok(None),
+            line::Joined::Full => return Err(full("the line")),
         }
         let far = self.is_far(now, &policy, event.line.waiting());
         let (lane, seq) = if far {
@@ -208,7 +210,9 @@ impl Room {
         let mut found = self.visited(now, found).ok()?;
         found.told = self.recent.told(key);
         let standing = self.standing(now, &found);
-        let told = found.told.or_else(|| self.told(policy, now, &standing));
+        // Place 0 is the word for a turn that came with the join itself, see `Room::adopt`.
+        let told = || self.told(policy, now, &standing).filter(|told| *told > 0);
+        let told = found.told.or_else(told);
         let commit = Commit {
             lane: id.partition(self.journal.partitions()),
             seq: 0,

@@ -107,12 +107,8 @@ impl Room {
         key: &TicketKey,
         why: Gone,
     ) {
-        // A removal is later than the arrival it removes, whatever the clocks say; that of who entered
-        // is later than any join of the same moment through another node.
-        let mut at = self.clock.tick(now).max(key.arrival);
-        if why == Gone::Entered && !self.is_alone() {
-            at = at.after(self.identity.skew_max);
-        }
+        // A removal is later than the arrival it removes, whatever the clocks say.
+        let at = self.clock.tick(now).max(key.arrival);
         let before = event.line.find(&key.id);
         // Who entered is told of at once: should the gate forget it, the other nodes must not.
         let patient = self.waits_far(now, event, before);

@@ -120,12 +120,13 @@ impl Peers {
         })
     }
 
-    /// Whether a node that still counts was not heard lately.
+    /// Whether a node that still counts was not heard lately, or never yet in this life.
     fn misses_somebody(&self, now: Micros, own: NodeId) -> bool {
         let nodes = self.nodes.lock();
         nodes.iter().enumerate().any(|(node, peer)| {
             let silent = now.since(peer.heard_at);
-            node != usize::from(own.0) && silent > SILENT_AFTER && silent <= GONE_AFTER
+            let missed = silent > SILENT_AFTER || peer.epoch == 0;
+            node != usize::from(own.0) && missed && silent <= GONE_AFTER
         })
     }
 }

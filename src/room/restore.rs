@@ -114,8 +114,6 @@ impl Room {
                 .is_some_and(|view| view.state == State::Entered);
             if !entered {
                 let at = self.by_our_clock(*at);
-                let arrival = event.line.find(id).map_or(at, |view| view.time);
-                let at = at.max(arrival);
                 writer.remove(id, at, reason(Gone::Entered));
                 self.record(now, &event, Kind::Entered, *id, at);
             }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Room;
-use super::line::State;
+use super::line::{Entry, State};
 use super::tick::Asking;
 use crate::model::gate::{LOST_AT_MOST, SettleRequest, Turn};
 use crate::model::{Micros, Order};
@@ -94,7 +94,11 @@ impl Room {
         while let Some(from) = next {
             next = event.line.write().entries(from, AT_ONCE, &mut entries);
             let mut request = empty.clone();
-            for entry in entries.drain(..) {
+            let side = event.side.lock();
+            // What this node gave without the gate is told apart, and only by a node that is heard:
+            // until then its turns are its own.
+            let kept = |entry: &Entry| side.shares.concerns(&entry.id);
+            for entry in entries.drain(..).filter(|entry| !kept(entry)) {
                 match entry.state {
                     State::Called { until } => request.called.push(Turn {
                         id: entry.id,
@@ -114,6 +118,7 @@ impl Room {
                     _ => {}
                 }
             }
+            drop(side);
             if !request.called.is_empty() || !request.entered.is_empty() {
                 requests.push(request);
             }

@@ -1,4 +1,5 @@
-//! How a ticket's records merge: the newest removal, and the smallest arrival later than it.
+//! How a ticket's records merge: the newest removal, and the smallest arrival later than it. One that
+//! entered has entered, whatever else is said of it.
 
 use crate::model::{Gone, Kind, Micros, Record, TicketId};
 
@@ -9,7 +10,7 @@ use super::Stored;
 pub(super) struct Held {
     /// In line since; `None` when not in line.
     pub arrival: Option<Micros>,
-    /// The newest removal, while it is remembered.
+    /// The removal that counts, while it is remembered.
     pub removed: Option<(Micros, Gone)>,
 }
 
@@ -19,18 +20,24 @@ impl Held {
         let before = *self;
         if let Some(why) = record.kind.gone() {
             // Of two removals in one microsecond the greater kind stays, on every copy.
-            let rank = |(at, why): (Micros, Gone)| (at, why.kind() as u8);
+            let rank = |(at, why): (Micros, Gone)| (why == Gone::Entered, at, why.kind() as u8);
             if self
                 .removed
                 .is_none_or(|held| rank(held) < rank((record.at, why)))
             {
                 self.removed = Some((record.at, why));
             }
-            self.arrival = self.arrival.filter(|arrival| *arrival > record.at);
-        } else if record.kind == Kind::Joined && self.removed.is_none_or(|(at, _)| record.at > at) {
+            self.arrival = self.arrival.filter(|arrival| self.counts(*arrival));
+        } else if record.kind == Kind::Joined && self.counts(record.at) {
             self.arrival = Some(self.arrival.map_or(record.at, |held| held.min(record.at)));
         }
         *self != before
+    }
+
+    /// Whether an arrival is of a ticket in line, as far as its removal goes.
+    fn counts(&self, arrival: Micros) -> bool {
+        self.removed
+            .is_none_or(|(at, why)| why != Gone::Entered && arrival > at)
     }
 
     /// Forgets a removal of `horizon` or before.

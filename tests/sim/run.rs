@@ -60,6 +60,8 @@ pub struct Run {
     pub forgotten: BTreeSet<TicketId>,
     /// Since when the store has known each ticket for good.
     pub known: BTreeMap<TicketId, Micros>,
+    /// When nodes removed each ticket for its silence, by their clocks.
+    pub expired: BTreeMap<TicketId, BTreeSet<Micros>>,
     /// While people wait and nobody is called, if the plan has that.
     pub held: Option<Snapshot>,
     pub end: Snapshot,
@@ -383,6 +385,7 @@ fn collect(
         ledger,
         forgotten: server.ledger.entries_lost(),
         known: server.known(),
+        expired: server.expired(),
         held,
         end,
         healed,

@@ -424,6 +424,19 @@ impl Server {
         known
     }
 
+    /// When nodes removed each ticket for its silence, as they ever wrote.
+    pub fn expired(&self) -> BTreeMap<TicketId, BTreeSet<Micros>> {
+        let mut expired: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let batches = self.partitions.iter().flat_map(|of| &of.archive);
+        for (_, records) in batches.flat_map(|(_, batch)| &batch.events) {
+            let removals = records.iter().filter(|of| of.kind == Kind::Expired);
+            for Record { id, at, .. } in removals {
+                expired.entry(*id).or_default().insert(*at);
+            }
+        }
+        expired
+    }
+
     /// All that was written about a ticket, in order, for whoever looks into a broken day.
     pub fn story(&self, id: &TicketId) -> Vec<(Micros, String)> {
         let mut told = Vec::new();

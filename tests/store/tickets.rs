@@ -42,9 +42,10 @@ pub async fn the_earliest_arrival_after_the_newest_removal_counts(bench: Bench) 
             vec![removed(1, 60, Gone::Entered)],
         ),
         (
-            record(Kind::Left, 1, 60),
+            record(Kind::Left, 1, 70),
             vec![removed(1, 60, Gone::Entered)],
         ),
+        (joined(1, 80), vec![removed(1, 60, Gone::Entered)]),
     ];
     for (step, expected) in steps {
         store.append(0, batch("e", vec![step])).await.unwrap();
@@ -66,7 +67,15 @@ pub async fn records_merge_the_same_in_any_order(bench: Bench) {
                 record(Kind::Entered, 1, 40),
                 joined(1, 50),
             ],
-            vec![removed(1, 40, Gone::Entered), live(1, 50)],
+            vec![removed(1, 40, Gone::Entered)],
+        ),
+        (
+            [
+                record(Kind::Expired, 1, 60),
+                record(Kind::Entered, 1, 40),
+                record(Kind::Entered, 1, 45),
+            ],
+            vec![removed(1, 45, Gone::Entered)],
         ),
         (
             [joined(1, 70), joined(1, 60), record(Kind::Expired, 1, 30)],

@@ -41,7 +41,8 @@ impl State {
     }
 }
 
-/// Why a ticket is removed. Of two removals of the same microsecond the greater is kept.
+/// Why a ticket is removed. Who entered is inside for good; of the others the newest removal is kept,
+/// of two of the same microsecond the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// Nobody polled for it in time.

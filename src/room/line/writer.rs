@@ -59,7 +59,7 @@ pub enum Joined {
     Moved,
     /// It was in line with this or an earlier arrival: nothing changed.
     Known,
-    /// It was removed at or after this arrival: nothing changed.
+    /// It was removed at or after this arrival, or entered: nothing changed.
     Gone {
         /// How it went.
         state: State,
@@ -102,8 +102,9 @@ pub struct Entry {
 impl LineWriter<'_> {
     /// Merges a join of ticket `id` at `arrival`; `now` is when it was last seen, if it is new.
     ///
-    /// The state of a ticket is its newest removal and the smallest arrival after that, so joins
-    /// and removals may come in any order and any number of times. To let a visitor join for the
+    /// The state of a ticket is its newest removal and the smallest arrival after that; one that
+    /// entered has entered, whatever else is said of it. So joins and removals may come in any order
+    /// and any number of times. To let a visitor join for the
     /// first time, look with [`Line::find`] while holding this writer, and choose an arrival after
     /// the last one: then it is put at the end.
     pub fn join(&mut self, id: &TicketId, arrival: Micros, now: Micros) -> Joined {
@@ -132,7 +133,7 @@ impl LineWriter<'_> {
         now: Micros,
     ) -> Joined {
         if let Some(state) = word.state(self.line.epoch).filter(|state| state.is_gone()) {
-            if arrival <= time {
+            if arrival <= time || state == State::Entered {
                 return Joined::Gone {
                     state,
                     removed: time,
@@ -200,14 +201,16 @@ impl LineWriter<'_> {
             };
         };
         let was = word.state(epoch);
+        let rank = |kind: Kind, at: Micros| (kind == Kind::Entered, at, kind);
         if word.kind().is_gone() {
-            if (at, gone.kind()) > (time, word.kind()) {
+            if rank(gone.kind(), at) > rank(word.kind(), time) {
                 self.turn_to(index, word.kind(), gone);
                 self.line.arena.set_time(index, at);
             }
-        } else if self
-            .removed_before(index, word)
-            .is_none_or(|removed| removed < at)
+        } else if why == Reason::Entered
+            || self
+                .removed_before(index, word)
+                .is_none_or(|removed| removed < at)
         {
             self.remove_live(index, id, Reading { time, word }, at, gone);
         }
@@ -217,11 +220,12 @@ impl LineWriter<'_> {
         }
     }
 
-    /// Merges a removal that is newer than any other of a live ticket.
+    /// Merges a removal of a live ticket that counts for more than any other.
     fn remove_live(&mut self, index: u32, id: &TicketId, reading: Reading, at: Micros, gone: Word) {
         let Reading { time, word } = reading;
         let arena = &self.line.arena;
-        if at < time {
+        let enters = gone.kind() == Kind::Entered;
+        if at < time && !enters {
             self.state.history.entry(index).or_default().removed = Some(at);
             arena.set_word(index, word.with_history(true));
             return;
@@ -230,6 +234,7 @@ impl LineWriter<'_> {
             .state
             .history
             .get_mut(&index)
+            .filter(|_| !enters)
             .and_then(|history| history.remove(at));
         let word = word.with_leaving(false);
         match next {

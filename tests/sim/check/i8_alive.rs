@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use tidegate::model::Gone;
+use tidegate::model::{Gone, Micros};
 
 use super::Verdict;
 use super::reading::{Reading, sec};
-use crate::sim::history::Answer;
+use crate::sim::history::{Answer, Seen};
 use crate::sim::run::Held;
 
 /// Nodes note polls to a tenth of a second.
@@ -21,11 +21,14 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
             continue;
         };
         for seen in calls {
-            let heard = reading.last_heard(&ticket.id, seen.sent);
             let expired = seen.answer == Answer::Gone(Some(Gone::Expired));
-            let silent = heard.map_or(ttl, |heard| seen.sent.since(heard));
-            verdict.expect(!expired || silent + TICK >= ttl, || {
-                let heard = heard.map(sec);
+            let silent = |until| {
+                let heard = reading.last_heard(&ticket.id, until);
+                heard.map_or(ttl, |heard| until.since(heard)) + TICK
+            };
+            let right = !expired || silent(seen.sent) >= ttl || was_silent(reading, seen, silent);
+            verdict.expect(right, || {
+                let heard = reading.last_heard(&ticket.id, seen.sent).map(sec);
                 format!(
                     "{} {}, last heard at {heard:?}",
                     ticket.id,
@@ -47,4 +50,25 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
         }
     }
     verdict
+}
+
+/// Whether the ticket was silent for long enough when it was removed. Whoever comes back after that
+/// finds nodes that have not heard of it yet, while they are cut off.
+fn was_silent(reading: &Reading<'_>, seen: &Seen, silent: impl Fn(Micros) -> Duration) -> bool {
+    let Some(ticket) = reading.tickets.get(&seen.who) else {
+        return false;
+    };
+    let all = reading.of_ticket(&ticket.id);
+    let joined = all.iter().filter(|other| other.sent < seen.sent);
+    let arrivals = joined.filter_map(|other| match other.answer {
+        Answer::Joined { ticket, .. } => Some(ticket.arrival),
+        _ => None,
+    });
+    let arrival = arrivals.max().unwrap_or(ticket.arrival);
+    // By the clock of the node that removed it.
+    let apart = reading.clocks_apart();
+    let ttl = reading.run.plan.setting.policy.heartbeat_ttl;
+    let removed = reading.run.expired.get(&ticket.id).into_iter().flatten();
+    let mut of_this_place = removed.filter(|at| **at >= arrival && **at < seen.sent.after(apart));
+    !reading.clock_is_off() && of_this_place.any(|at| silent(*at) + apart >= ttl)
 }

@@ -1,8 +1,10 @@
 //! I9: every queue has a named maximum.
 
+use tidegate::model::{Micros, TicketId};
+
 use super::Verdict;
 use super::reading::Reading;
-use crate::sim::history::{Answer, Seen};
+use crate::sim::history::Answer;
 
 pub fn check(reading: &Reading<'_>) -> Verdict {
     let mut verdict = Verdict::new("I9 bound");
@@ -15,19 +17,14 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
     // Each node stops at the bound as far as it has heard; and whoever comes back with a token after
     // a node died, while others took the places, has one all the same.
     let shares = u64::from(setting.nodes) + reading.deaths().count() as u64;
-    // So has whoever missed a turn and came back.
-    let place = |seen: &Seen| match seen.answer {
-        Answer::Place { place, .. } => Some(place),
-        _ => None,
+    // So has whoever missed a turn, told or not, and came back.
+    let is_back = |id: &TicketId, called: Micros| {
+        let of = reading.of_ticket(id).into_iter();
+        let mut later = of.filter(|seen| seen.got > called);
+        later.any(|seen| matches!(seen.answer, Answer::Place { place, .. } if place > 0))
     };
-    let back = reading.calls.values().map(|calls| {
-        let places: Vec<_> = calls.iter().filter_map(|seen| place(seen)).collect();
-        places
-            .windows(2)
-            .filter(|pair| pair[0] == 0 && pair[1] > 0)
-            .count() as u64
-    });
-    let line = u64::from(setting.policy.max_waiting) * shares + back.sum::<u64>();
+    let back = reading.called.iter().filter(|(id, at)| is_back(id, **at));
+    let line = u64::from(setting.policy.max_waiting) * shares + back.count() as u64;
     verdict.expect(run.longest <= line, || {
         format!("a line held {} tickets, of {line}", run.longest)
     });

@@ -101,8 +101,10 @@ fn a_removal_between_two_arrivals_leaves_the_later_one() {
         removed: Micros(40),
     };
     assert_eq!(writer.join(&id, Micros(40), Micros(50)), gone);
-    assert_eq!(writer.join(&id, Micros(41), Micros(50)), Joined::New);
-    assert_eq!(line.waiting(), 1);
+    assert_eq!(writer.join(&id, Micros(41), Micros(50)), gone);
+    writer.remove(&id, Micros(60), Reason::Left);
+    assert_eq!(line.find(&id).map(|v| v.state), Some(State::Entered));
+    assert_eq!(line.waiting(), 0);
 }
 
 #[test]

@@ -14,7 +14,8 @@ pub(super) struct Model {
 #[derive(Debug, Clone)]
 pub(super) struct Ticket {
     pub(super) arrivals: BTreeSet<Micros>,
-    pub(super) removed: Option<(Micros, Reason)>,
+    /// The removal that counts: that of who entered before all others.
+    pub(super) removed: Option<(bool, Micros, Reason)>,
     /// Of a live ticket.
     pub(super) turn: State,
     pub(super) leaving: bool,
@@ -33,22 +34,23 @@ impl Ticket {
 
     /// The arrival that counts.
     pub(super) fn arrival(&self) -> Option<Micros> {
-        let counts = |a: &&Micros| self.removed.is_none_or(|(removed, _)| **a > removed);
+        let after = |a, (entered, at, _): (bool, Micros, Reason)| !entered && a > at;
+        let counts = |a: &&Micros| self.removed.is_none_or(|removed| after(**a, removed));
         self.arrivals.iter().find(counts).copied()
     }
 
     pub(super) fn state(&self) -> State {
         match (self.arrival(), self.removed) {
-            (None, Some((_, Reason::Expired))) => State::Expired,
-            (None, Some((_, Reason::Left))) => State::Left,
-            (None, Some((_, Reason::Entered))) => State::Entered,
+            (None, Some((.., Reason::Expired))) => State::Expired,
+            (None, Some((.., Reason::Left))) => State::Left,
+            (None, Some((.., Reason::Entered))) => State::Entered,
             _ => self.turn,
         }
     }
 
     pub(super) fn time(&self) -> Micros {
         self.arrival()
-            .or(self.removed.map(|(at, _)| at))
+            .or(self.removed.map(|(_, at, _)| at))
             .unwrap_or_default()
     }
 }
@@ -62,7 +64,8 @@ impl Model {
     pub(super) fn remove(&mut self, id: TicketId, at: Micros, why: Reason) {
         let ticket = self.tickets.entry(id).or_insert_with(Ticket::new);
         let before = ticket.arrival();
-        ticket.removed = ticket.removed.max(Some((at, why)));
+        let removed = (why == Reason::Entered, at, why);
+        ticket.removed = ticket.removed.max(Some(removed));
         if ticket.arrival() != before {
             ticket.turn = State::Waiting;
             ticket.leaving = false;
@@ -176,7 +179,7 @@ impl Model {
         );
         for (entry, ticket) in entries.iter().zip(self.tickets.values()) {
             let live = ticket.arrival().is_some();
-            let removed = ticket.removed.map(|(at, _)| at).filter(|_| live);
+            let removed = ticket.removed.map(|(_, at, _)| at).filter(|_| live);
             assert_eq!((entry.time, entry.state), (ticket.time(), ticket.state()));
             assert_eq!(entry.removed, removed);
             let later = ticket.arrivals.iter().filter(|&&a| live && a > entry.time);

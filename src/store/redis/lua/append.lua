@@ -17,6 +17,11 @@ local function ids_of(from, count)
   return ids
 end
 
+-- Whether a removal's score is that of a ticket that entered: nothing else counts after that.
+local function is_inside(score)
+  return score and tonumber(score) % 1 == 0.5 or false
+end
+
 -- A join counts unless it is not later than the newest removal; the earliest counts.
 local function join(event, line, gone, from, count)
   redis.call('ZADD', events, 'NX', 'inf', event)
@@ -28,7 +33,8 @@ local function join(event, line, gone, from, count)
   local joined = {}
   for k = 1, count do
     local score, id = ARGV[from + 2 * k - 2], ARGV[from + 2 * k - 1]
-    if not removed[k] or tonumber(score) > math.floor(tonumber(removed[k])) then
+    local over = removed[k] and tonumber(score) <= math.floor(tonumber(removed[k]))
+    if not over and not is_inside(removed[k]) then
       joined[#joined + 1] = score
       joined[#joined + 1] = id
     end
@@ -39,17 +45,27 @@ local function join(event, line, gone, from, count)
 end
 
 -- The newest removal counts, of one moment the greater kind (a part of the score below 1), and ends
--- what arrived until then.
+-- what arrived until then; that of who entered counts before all others, and ends everything.
 local function remove(event, line, gone, from, count)
-  redis.call('ZADD', gone, 'GT', unpack(ARGV, from, from + 2 * count - 1))
-  local arrived = redis.call('ZMSCORE', line, unpack(ids_of(from, count)))
-  local ended, oldest = {}, math.huge
-  for k = 1, count do
-    local at = math.floor(tonumber(ARGV[from + 2 * k - 2]))
+  local ids = ids_of(from, count)
+  local removed = redis.call('ZMSCORE', gone, unpack(ids))
+  local arrived = redis.call('ZMSCORE', line, unpack(ids))
+  local news, ended, oldest = {}, {}, math.huge
+  for k, id in ipairs(ids) do
+    local score = tonumber(ARGV[from + 2 * k - 2])
+    local at, inside = math.floor(score), is_inside(score)
+    local known = removed[k] and tonumber(removed[k])
     oldest = math.min(oldest, at)
-    if arrived[k] and tonumber(arrived[k]) <= at then
-      ended[#ended + 1] = ARGV[from + 2 * k - 1]
+    if inside == is_inside(known) and (not known or score > known) or inside and not is_inside(known) then
+      news[#news + 1] = ARGV[from + 2 * k - 2]
+      news[#news + 1] = id
     end
+    if arrived[k] and (inside or tonumber(arrived[k]) <= at) then
+      ended[#ended + 1] = id
+    end
+  end
+  if #news > 0 then
+    redis.call('ZADD', gone, unpack(news))
   end
   if #ended > 0 then
     redis.call('ZREM', line, unpack(ended))
