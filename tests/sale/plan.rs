@@ -33,6 +33,8 @@ pub struct Terms {
     pub ready_ttl: u64,
     /// Within which those who missed a turn are called again.
     pub late_grace: u64,
+    /// For how long a pass holds.
+    pub pass_ttl: u64,
     /// After which silence a visitor counts as gone.
     pub heartbeat_ttl: u64,
     /// For how long a goodbye by the beacon can be taken back.
@@ -60,6 +62,7 @@ impl Terms {
         burst: 3,
         ready_ttl: 8 * SECOND,
         late_grace: 120 * SECOND,
+        pass_ttl: 300 * SECOND,
         heartbeat_ttl: 15 * SECOND,
         leave_grace: 5 * SECOND,
         poll_max: 5 * SECOND,
@@ -79,7 +82,7 @@ impl Terms {
             format!("defaults.heartbeat_ttl={}s", seconds(self.heartbeat_ttl)),
             format!("defaults.late_grace={}s", seconds(self.late_grace)),
             "defaults.ticket_ttl=30m".to_owned(),
-            "defaults.pass_ttl=5m".to_owned(),
+            format!("defaults.pass_ttl={}s", seconds(self.pass_ttl)),
             format!("defaults.leave_grace={}s", seconds(self.leave_grace)),
             "polling.min=500ms".to_owned(),
             format!("polling.max={}s", seconds(self.poll_max)),

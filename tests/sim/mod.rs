@@ -10,6 +10,7 @@ mod link;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod net;
+mod once;
 mod plan;
 mod rulings;
 mod run;

@@ -75,7 +75,9 @@ fn fits(run: &Run, story: &Story, seen: &Seen) -> bool {
         (What::Gone { code }, End::Entered) => {
             let entered = story.seen.last().map_or(seen.sent, |last| last.received);
             let lost = run.outages.iter().any(|outage| outage.loses_pass(entered));
-            lost && seen.call == Call::Enter && code == "TOKEN_EXPIRED"
+            // Or it has ended, in a long sale.
+            let over = seen.received >= entered + run.terms.pass_ttl;
+            (lost || over) && seen.call == Call::Enter && code == "TOKEN_EXPIRED"
         }
         (What::Granted { .. }, End::Entered) => true,
         _ => false,

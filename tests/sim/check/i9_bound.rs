@@ -1,10 +1,11 @@
 //! I9: every queue has a named maximum.
 
-use tidegate::model::{Micros, TicketId};
+use tidegate::model::TicketId;
 
 use super::Verdict;
 use super::reading::Reading;
-use crate::sim::history::Answer;
+use crate::sim::history::{Answer, Seen};
+use crate::sim::ledger::Deed;
 
 pub fn check(reading: &Reading<'_>) -> Verdict {
     let mut verdict = Verdict::new("I9 bound");
@@ -17,16 +18,31 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
     // Each node stops at the bound as far as it has heard; and whoever comes back with a token after
     // a node died, while others took the places, has one all the same.
     let shares = u64::from(setting.nodes) + reading.deaths().count() as u64;
-    // So has whoever missed a turn, told or not, and came back.
-    let is_back = |id: &TicketId, called: Micros| {
-        let of = reading.of_ticket(id).into_iter();
-        let mut later = of.filter(|seen| seen.got > called);
-        later.any(|seen| matches!(seen.answer, Answer::Place { place, .. } if place > 0))
-    };
-    let back = reading.called.iter().filter(|(id, at)| is_back(id, **at));
+    // So has whoever missed a turn and came back, told or not.
+    let back = reading.holders.keys().filter(|id| may_be_back(reading, id));
     let line = u64::from(setting.policy.max_waiting) * shares + back.count() as u64;
     verdict.expect(run.longest <= line, || {
         format!("a line held {} tickets, of {line}", run.longest)
     });
     verdict
+}
+
+/// Whether somebody asked about a ticket after it had a turn, and had not entered by that.
+fn may_be_back(reading: &Reading<'_>, id: &TicketId) -> bool {
+    let all = reading.of_ticket(id);
+    let ready = |seen: &&&Seen| {
+        matches!(
+            seen.answer,
+            Answer::Joined { place: 0, .. } | Answer::Place { place: 0, .. }
+        )
+    };
+    let told = all.iter().find(ready).map(|seen| seen.got);
+    let called = reading.called.get(id).copied();
+    let Some(turn) = called.into_iter().chain(told).min() else {
+        return false;
+    };
+    let over = turn.after(reading.run.plan.setting.policy.ready_ttl);
+    let mut lines = reading.run.ledger.iter();
+    let entered = lines.any(|of| of.id == *id && of.deed == Deed::Entered && of.at <= over);
+    !entered && all.iter().any(|seen| seen.sent > over)
 }
