@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidegate::model::gate::SettleRequest;
 use tidegate::model::{EventId, Kind, Micros, Record, TicketId};
 
 /// One thing done for a ticket.
@@ -77,6 +78,23 @@ impl Ledger {
             heard: true,
             lost: false,
         });
+    }
+
+    /// A node tells of turns that it gave without the store: the last ones it may have given and told
+    /// at once, before anybody looked.
+    pub fn told_of_shares(&mut self, now: Micros, request: &SettleRequest) {
+        let (ready, node) = (request.policy.ready_ttl, request.node.0);
+        for turn in &request.called {
+            let known = self.lines.iter().any(|line| {
+                let is_given = matches!(line.deed, Deed::Given { .. });
+                let is_open = line.at.0 + ready >= now.0;
+                line.id == turn.id && line.by == Some(node) && is_given && is_open
+            });
+            if !known {
+                let until = now.after(turn.until.since(self.clock));
+                self.book_shared(now, &request.event, turn.id, Deed::Given { until }, node);
+            }
+        }
     }
 
     /// Some node read what a gate wrote.
