@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Room;
 use super::event::Event;
 use super::line::{LineWriter, State};
+use super::peers::SILENT_AFTER;
 use super::share::RETURNED_MAX;
 use super::side::Side;
 use super::tick::Asking;
@@ -149,7 +150,9 @@ impl Room {
         if !side.shares.contact {
             return Presence::Quiet;
         }
-        if policy.nodes == 0 || policy.paused || resting {
+        // Who does not hear of turns knows no horizon, and would hold up the others by an old one.
+        let is_deaf = self.feed_lag(now) > SILENT_AFTER;
+        if policy.nodes == 0 || policy.paused || resting || is_deaf {
             return if side.shares.present {
                 side.shares.gone()
             } else {

@@ -294,6 +294,19 @@ fn who_missed_the_turn_of_a_share_and_is_back_holds_up_nobody() {
 }
 
 #[test]
+fn who_cannot_read_the_feeds_holds_up_nobody() {
+    let (mut fleet, _) = busy(shared());
+    fleet.trouble(Trouble::Deaf, Set::one(1));
+    fleet.pass(8 * SECOND);
+    let called = given(&mut fleet, 20 * SECOND);
+    assert!((235..=245).contains(&called), "{called} turns in 20 s");
+    fleet.heal();
+    fleet.pass(5 * SECOND);
+    in_order(&fleet);
+    check(&fleet);
+}
+
+#[test]
 fn the_tickets_of_a_node_that_starts_anew_are_called_though_nobody_else_waits() {
     let (mut fleet, _) = busy(shared());
     fleet.crash(1);
