@@ -179,8 +179,8 @@ impl Room {
         side.shares.here(now, horizon)
     }
 
-    /// The last questions of a node that stops: it will not go on by itself. Asked and answered as
-    /// those of [`Room::tick`].
+    /// The last questions of a node that stops: it will not go on by itself, nor give turns that were
+    /// put aside. Asked and answered as those of [`Room::tick`].
     pub fn farewell(&self, now: Micros) -> Vec<Asking> {
         let events = self.events.all();
         events
@@ -192,7 +192,9 @@ impl Room {
     fn take_leave(&self, now: Micros, event: &Arc<Event>) -> Option<Asking> {
         let mut side = event.side.lock();
         self.end_share(now, event, &mut side, "the node stops");
-        if !side.shares.present || side.gate.asking {
+        // Turns put aside go back, and those given of them are told: nobody else knows which is which.
+        let has_turns = side.gate.lease > 0 || !side.gate.leased.is_empty();
+        if side.gate.asking || !side.shares.present && !has_turns {
             return None;
         }
         let presence = side.shares.gone();

@@ -47,6 +47,16 @@ fn who_is_ready_in_the_joins_own_answer_enters_at_any_node_at_once() {
 }
 
 #[test]
+fn a_node_that_stops_tells_of_the_turns_it_gave_with_joins() {
+    let mut fleet = with_leases(2);
+    let before = fleet.turns();
+    assert!(fleet.join(0).standing.ready);
+    fleet.drain(0);
+    fleet.pass(SECOND);
+    assert_eq!(fleet.turns(), before + 1);
+}
+
+#[test]
 fn a_turn_of_the_join_is_good_whatever_the_stores_clock_says() {
     for by in [20_000_000, -20_000_000] {
         let mut fleet = with_leases(2);
