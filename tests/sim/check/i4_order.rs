@@ -37,9 +37,10 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
         };
         let known = known.after(heard);
         let waits = &reading.calls[who];
-        let is_called = called(reading, *who, early);
+        let is_called = called(reading, *who, early, |told| told.sent);
         for (other, late) in &tickets[n + 1..] {
-            let Some(called) = called(reading, *other, late).filter(|at| *at > known) else {
+            let called = called(reading, *other, late, |told| told.got);
+            let Some(called) = called.filter(|at| *at > known) else {
                 continue;
             };
             if is_called.is_some_and(|at| at <= called) {
@@ -64,14 +65,20 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
 
 /// When a ticket first had a turn: as gates have it, or as its visitor was told. No gate need ever
 /// have heard of a turn that came with the join, and who could not use it is the first to be called.
-fn called(reading: &Reading<'_>, who: usize, ticket: &TicketKey) -> Option<Micros> {
+/// `at` is when it was at the earliest, or at the latest, as a visitor was told.
+fn called(
+    reading: &Reading<'_>,
+    who: usize,
+    ticket: &TicketKey,
+    at: fn(&Seen) -> Micros,
+) -> Option<Micros> {
     let turn = |seen: &&&Seen| {
         matches!(
             seen.answer,
             Answer::Place { place: 0, .. } | Answer::Joined { place: 0, .. }
         )
     };
-    let told = reading.calls[&who].iter().find(turn).map(|seen| seen.sent);
+    let told = reading.calls[&who].iter().find(turn).map(|seen| at(seen));
     let given = reading.called.get(&ticket.id).copied();
     [told, given].into_iter().flatten().min()
 }
