@@ -347,9 +347,10 @@ impl Room {
         let grace = |lapse: Micros| lapse.after(policy.late_grace);
         match (kind, view.state) {
             (Kind::Called, State::Waiting) => {
-                // Not a turn of an earlier life of this ticket.
+                // Not a turn of an earlier life of this ticket. Its arrival may be stamped by a clock
+                // that is ahead.
                 let given = at.after(SLACK + self.identity.skew_max);
-                if given < view.time.after(policy.ready_ttl) {
+                if given < view.time.min(now).after(policy.ready_ttl) {
                     return false;
                 }
                 writer.call(&id, at);

@@ -78,7 +78,7 @@ impl Room {
             node,
             policy: self.gate_policy(&policy, now),
             id: found.id,
-            claim,
+            claim: claim.map(|turn| self.on_store_clock(turn)),
             free: policy.order == Order::Passthrough,
             known: found.state == State::Entered,
             pass: self.pass_keys.recipe(now, pass_ttl),

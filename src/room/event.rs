@@ -51,14 +51,14 @@ impl Event {
             home_key: home::event_key(&id),
             id,
             line: Line::new(epoch, usize::from(fleet.clamp(1, 64))),
-            side: Mutex::new(Side::new(now)),
+            side: Mutex::new(Side::new(now, fleet)),
             policy: ArcSwap::from_pointee(policy),
             posted: Posted::default(),
             forecast: Forecast::default(),
             tally: Tally::default(),
             reason: AtomicU8::new(0),
         };
-        event.publish_forecast(now, &Side::new(now));
+        event.publish_forecast(now, &Side::new(now, fleet));
         event
     }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::Room;
 use super::event::Event;
-use super::line::LineWriter;
+use super::line::{LineWriter, State};
+use super::peers::SILENT_AFTER;
 use super::share::RETURNED_MAX;
 use super::side::Side;
 use super::tick::Asking;
-use crate::model::gate::{AdvanceRequest, GatePolicy, Home, Presence};
+use crate::model::gate::{AdvanceRequest, GatePolicy, Home, Kept, Presence};
 use crate::model::{Micros, NodeId, Order, Outage, Policy, TicketId, TicketKey, home};
 
 /// A word of presence is sent at least this often, and at most this often.
@@ -75,18 +76,22 @@ impl Room {
         candidates: &mut Vec<TicketKey>,
     ) {
         let gate = &mut side.gate;
-        if !gate.kept.iter().any(|kept| kept.away) {
+        let is_away = gate.kept.iter().any(|kept| kept.away);
+        let returned = self.returned(event, writer);
+        if gate.kept.is_empty() || !is_away && returned.is_empty() {
             writer.front(most, false, candidates);
             return;
         }
-        let passes_over = |key: &TicketKey| {
-            let home = self.home_of(&key.id);
-            let mut away = gate.kept.iter().filter(|kept| kept.away);
-            away.any(|kept| kept.node == home && key.arrival > kept.after)
+        let keeps = |kept: &Kept, key: &TicketKey| {
+            key.arrival > kept.after && kept.node == self.home_of(&key.id)
         };
-        let returned = (event.line.counts().returned as usize).min(RETURNED_MAX);
-        writer.front(returned, false, candidates);
-        candidates.retain(|key| !passes_over(key));
+        let passes_over = |key: &TicketKey| {
+            let mut away = gate.kept.iter().filter(|kept| kept.away);
+            away.any(|kept| keeps(kept, key))
+        };
+        // Who is back and another's to call as yet holds up nobody.
+        let is_kept = |key: &TicketKey| gate.kept.iter().any(|kept| keeps(kept, key));
+        candidates.extend(returned.into_iter().filter(|key| !is_kept(key)));
         candidates.truncate(most);
         let returned = candidates.len();
         let from = gate.passed.unwrap_or(FIRST);
@@ -103,7 +108,19 @@ impl Room {
             room
         });
         // Next time from before the first whom the gate may call.
-        gate.passed = Some(first.map_or(last, |first| before(&first).max(from)));
+        gate.passed = is_away.then(|| first.map_or(last, |first| before(&first).max(from)));
+    }
+
+    /// The first of those who are back after a missed turn.
+    fn returned(&self, event: &Event, writer: &LineWriter<'_>) -> Vec<TicketKey> {
+        let count = (event.line.counts().returned as usize).min(RETURNED_MAX);
+        let mut returned = Vec::with_capacity(count);
+        writer.front(count, false, &mut returned);
+        returned.retain(|key| {
+            let view = event.line.find(&key.id);
+            view.is_some_and(|view| view.state == State::Returned)
+        });
+        returned
     }
 
     /// Whether a word of presence is due.
@@ -133,7 +150,9 @@ impl Room {
         if !side.shares.contact {
             return Presence::Quiet;
         }
-        if policy.nodes == 0 || policy.paused || resting {
+        // Who does not hear of turns knows no horizon, and would hold up the others by an old one.
+        let is_deaf = self.feed_lag(now) > SILENT_AFTER;
+        if policy.nodes == 0 || policy.paused || resting || is_deaf {
             return if side.shares.present {
                 side.shares.gone()
             } else {
@@ -152,11 +171,16 @@ impl Room {
             Some((last, false)) => last.max(now.after(LEFT_AHEAD)),
             None => now.after(LEFT_AHEAD),
         };
+        // Who is back is the next to be called, however late they came.
+        let own = self.identity.node;
+        let returned = self.returned(event, writer).into_iter();
+        let ours = returned.filter(|key| self.home_of(&key.id) == own);
+        let horizon = ours.map(|key| key.arrival).fold(horizon, Micros::max);
         side.shares.here(now, horizon)
     }
 
-    /// The last questions of a node that stops: it will not go on by itself. Asked and answered as
-    /// those of [`Room::tick`].
+    /// The last questions of a node that stops: it will not go on by itself, nor give turns that were
+    /// put aside. Asked and answered as those of [`Room::tick`].
     pub fn farewell(&self, now: Micros) -> Vec<Asking> {
         let events = self.events.all();
         events
@@ -168,7 +192,9 @@ impl Room {
     fn take_leave(&self, now: Micros, event: &Arc<Event>) -> Option<Asking> {
         let mut side = event.side.lock();
         self.end_share(now, event, &mut side, "the node stops");
-        if !side.shares.present || side.gate.asking {
+        // Turns put aside go back, and those given of them are told: nobody else knows which is which.
+        let has_turns = side.gate.lease > 0 || !side.gate.leased.is_empty();
+        if side.gate.asking || !side.shares.present && !has_turns {
             return None;
         }
         let presence = side.shares.gone();
@@ -187,7 +213,7 @@ impl Room {
             homes: Vec::new(),
             presence,
             given_back: gate.given_back.clone(),
-            claims: gate.leased.values().copied().collect(),
+            claims: self.claimed(gate),
             lease_held: 0,
             lease_wanted: 0,
         };

@@ -33,7 +33,8 @@ const DOUBTED_MAX: usize = 65_536;
 pub(super) struct Shares {
     /// The gate answered the last question.
     pub contact: bool,
-    /// The gate may count on this node to go on by itself.
+    /// The gate may count on this node to go on by itself, or on an earlier life of it, or on what it
+    /// said of itself before a failover.
     pub present: bool,
     /// What was given since the last word that the gate heard is to be told before the next.
     pub out: Option<Out>,
@@ -95,6 +96,14 @@ impl Out {
 }
 
 impl Shares {
+    /// Of a node's earlier life gates are told that it is over.
+    pub fn new(fleet: u16) -> Self {
+        Self {
+            present: fleet > 1,
+            ..Self::default()
+        }
+    }
+
     /// When a word was last sent.
     pub fn said_at(&self) -> Micros {
         self.said_at
@@ -140,21 +149,17 @@ impl Shares {
     ) {
         self.clock = Some((answer.now, now));
         self.contact = true;
-        match presence {
-            Presence::Here { .. } if answer.heard => {
-                if since.since(self.heard_at) > limit {
-                    // What was kept for this node was given away meanwhile: a new beginning.
-                    self.words.retain(|word| word.sent_at == since);
-                }
-                self.heard_at = since;
-                if let Some(word) = self.words.iter_mut().rfind(|word| word.sent_at == since) {
-                    word.heard = true;
-                }
-                self.doubted.clear();
-                self.doubted_from = None;
+        if matches!(presence, Presence::Here { .. }) && answer.heard {
+            if since.since(self.heard_at) > limit {
+                // What was kept for this node was given away meanwhile: a new beginning.
+                self.words.retain(|word| word.sent_at == since);
             }
-            Presence::Gone => self.present = false,
-            Presence::Here { .. } | Presence::Quiet => {}
+            self.heard_at = since;
+            if let Some(word) = self.words.iter_mut().rfind(|word| word.sent_at == since) {
+                word.heard = true;
+            }
+            self.doubted.clear();
+            self.doubted_from = None;
         }
     }
 

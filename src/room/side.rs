@@ -82,7 +82,7 @@ pub(super) struct LocalGate {
 }
 
 impl Side {
-    pub fn new(now: Micros) -> Self {
+    pub fn new(now: Micros, fleet: u16) -> Self {
         Self {
             // Later than the serials of any earlier life of this node, so that gates listen to it.
             gate: LocalGate {
@@ -90,7 +90,7 @@ impl Side {
                 answered_at: now,
                 ..LocalGate::default()
             },
-            shares: Shares::default(),
+            shares: Shares::new(fleet),
             leaving: Leaving::default(),
             measured: None,
             departures: 0,

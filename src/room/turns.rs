@@ -126,8 +126,7 @@ impl Room {
             candidates.clear();
         }
         let gate = &mut side.gate;
-        let mut claims: Vec<_> = gate.leased.values().copied().collect();
-        claims.sort_unstable_by_key(|turn| (turn.until, turn.id));
+        let claims = self.claimed(gate);
         // Given up before the gate hears of it, so that nobody spends it in the meantime.
         gate.lease = gate.lease.min(lease_wanted);
         gate.asking = true;
@@ -146,6 +145,21 @@ impl Room {
             lease_held: gate.lease,
             lease_wanted,
         })
+    }
+
+    /// The turns that were given out of the lease, on the store's clock.
+    pub(super) fn claimed(&self, gate: &LocalGate) -> Vec<Turn> {
+        let turns = gate.leased.values();
+        let mut claims: Vec<_> = turns.map(|turn| self.on_store_clock(*turn)).collect();
+        claims.sort_unstable_by_key(|turn| (turn.until, turn.id));
+        claims
+    }
+
+    pub(super) fn on_store_clock(&self, turn: Turn) -> Turn {
+        Turn {
+            until: self.to_store_clock(turn.until),
+            ..turn
+        }
     }
 
     /// Cuts off who arrived too lately to be called by this node. One whose clock is off does not
@@ -222,6 +236,8 @@ impl Room {
             self.schedule.push(now, &event.id);
             return;
         }
+        let own = self.identity.node;
+        side.shares.present = answer.kept.iter().any(|kept| kept.node == own);
         self.book(now, since, &request, &answer, &mut side);
         // Turns are told on the store's clock; here they end on ours.
         let ours = |until: Micros| now.after(until.since(answer.now));

@@ -116,6 +116,13 @@ impl Fleet {
         self.now(|world| world.crash(node));
     }
 
+    /// Has an operator stop a node.
+    pub fn drain(&mut self, node: u16) {
+        let world = Arc::clone(&self.world);
+        let handle = self.world.main().clone();
+        drop(handle.spawn(async move { world.drain(node).await }));
+    }
+
     /// Brings trouble upon some nodes until it is healed.
     pub fn trouble(&mut self, trouble: Trouble, nodes: Set) {
         self.trouble_some(trouble, nodes, 1000);

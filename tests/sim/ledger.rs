@@ -2,8 +2,13 @@
 //! had heard of was never so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use tidegate::model::gate::SettleRequest;
 use tidegate::model::{EventId, Kind, Micros, Record, TicketId};
+
+/// What a node tells of is on its way for no longer, or was told before.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
 
 /// One thing done for a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +82,28 @@ impl Ledger {
             heard: true,
             lost: false,
         });
+    }
+
+    /// A node tells of turns that it gave without the store: the last ones it may have given and told
+    /// at once, before anybody looked.
+    pub fn told_of_shares(&mut self, now: Micros, request: &SettleRequest) {
+        let (ready, node) = (
+            Duration::from_micros(request.policy.ready_ttl),
+            request.node.0,
+        );
+        let clock = self.clock;
+        for turn in request.called.iter().filter(|turn| turn.until > clock) {
+            let until = now.after(turn.until.since(clock));
+            let at = Micros(until.0 - ready.as_micros() as u64).min(now);
+            let known = self.lines.iter().any(|line| {
+                let is_given = matches!(line.deed, Deed::Given { .. });
+                let is_open = line.at.after(ready + TOLD_WITHIN) >= now;
+                line.id == turn.id && line.by == Some(node) && is_given && is_open
+            });
+            if !known {
+                self.book_shared(at, &request.event, turn.id, Deed::Given { until }, node);
+            }
+        }
     }
 
     /// Some node read what a gate wrote.

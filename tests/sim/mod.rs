@@ -5,6 +5,7 @@ mod check;
 mod clockwork;
 mod fleet;
 mod history;
+mod leases;
 mod ledger;
 mod link;
 #[cfg(feature = "mutants")]

@@ -21,7 +21,7 @@ fn still() -> Policy {
     }
 }
 
-fn patched(patch: &str) -> Change {
+pub fn patched(patch: &str) -> Change {
     Change::Policy {
         patch: Some(patch.to_owned()),
         over: None,

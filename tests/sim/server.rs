@@ -232,6 +232,10 @@ impl Server {
 
     pub fn settle(&mut self, request: &SettleRequest) {
         let (gate, _) = self.gates.entry(request.event.clone()).or_default();
+        if request.shared {
+            self.ledger.clock = self.clock;
+            self.ledger.told_of_shares(self.now, request);
+        }
         let mut changes = Vec::new();
         gate.settle(self.clock, request, &mut changes);
         self.ledger.told_again = true;

@@ -10,6 +10,7 @@ use super::fleet::Fleet;
 use super::history::Answer;
 use super::ledger::Deed;
 use super::net::{Set, Trouble};
+use super::rulings::patched;
 use super::visitor::id_of;
 use crate::room::house::{START, policy};
 
@@ -94,6 +95,18 @@ fn check(fleet: &Fleet) {
         );
     }
     one_pass_each(fleet);
+}
+
+/// Whoever was called stands before all who were not.
+fn in_order(fleet: &Fleet) {
+    let called: BTreeSet<_> = fleet
+        .ledger()
+        .iter()
+        .filter(|line| matches!(line.deed, Deed::Given { .. }))
+        .map(|line| line.id)
+        .collect();
+    let is_called = fleet.line().into_iter().map(|key| called.contains(&key.id));
+    assert!(is_called.is_sorted_by(|a, b| a >= b), "front first");
 }
 
 fn one_pass_each(fleet: &Fleet) {
@@ -245,6 +258,88 @@ fn a_dead_nodes_share_is_kept_until_it_is_back_or_cannot_be_sharing_any_more() {
         assert!((115..=135).contains(&called), "{called} turns of all");
         check(&fleet);
     }
+}
+
+#[test]
+fn who_missed_the_turn_of_a_share_and_is_back_holds_up_nobody() {
+    let (mut fleet, tokens) = busy(Policy {
+        ready_ttl: 3 * SECOND,
+        late_grace: 600 * SECOND,
+        ..shared()
+    });
+    fleet.trouble(Trouble::Cut, Set::ALL);
+    fleet.pass(15 * SECOND);
+    let missed: BTreeSet<_> = (0..NODES)
+        .flat_map(|node| fleet.shared_turns(node))
+        .collect();
+    assert!(!missed.is_empty());
+    fleet.heal();
+    fleet.until_heard();
+    fleet.pass(5 * SECOND);
+    let is_back = |token: &&String| missed.contains(&id_of(token));
+    for token in tokens.iter().filter(is_back) {
+        assert!(!fleet.status(0, token).unwrap().ready);
+    }
+    let before = fleet.turns();
+    fleet.pass(10 * SECOND);
+    let turns: Vec<_> = fleet
+        .ledger()
+        .into_iter()
+        .filter(|line| matches!(line.deed, Deed::Given { .. }))
+        .map(|line| line.id)
+        .collect();
+    assert!(turns.len() >= before + 100);
+    let again: BTreeSet<_> = turns[before..].iter().copied().collect();
+    assert!(missed.is_subset(&again), "who is back is called first");
+}
+
+#[test]
+fn who_cannot_read_the_feeds_holds_up_nobody() {
+    let (mut fleet, _) = busy(shared());
+    fleet.trouble(Trouble::Deaf, Set::one(1));
+    fleet.pass(8 * SECOND);
+    let called = given(&mut fleet, 20 * SECOND);
+    assert!((235..=245).contains(&called), "{called} turns in 20 s");
+    fleet.heal();
+    fleet.pass(5 * SECOND);
+    in_order(&fleet);
+    check(&fleet);
+}
+
+#[test]
+fn the_tickets_of_a_node_that_starts_anew_are_called_though_nobody_else_waits() {
+    let (mut fleet, _) = busy(shared());
+    fleet.crash(1);
+    fleet.pass(150 * SECOND);
+    assert_eq!(given(&mut fleet, 5 * SECOND), 0, "all others were called");
+    assert!(fleet.waiting(0) > 200);
+    fleet.start(1);
+    fleet.pass(SECOND);
+    let called = given(&mut fleet, 10 * SECOND);
+    assert!((115..=135).contains(&called), "{called} turns of all");
+    check(&fleet);
+}
+
+#[test]
+fn what_was_kept_for_a_node_is_free_as_soon_as_it_is_back_though_nobody_is_called() {
+    let (mut fleet, _) = busy(shared());
+    fleet.crash(1);
+    fleet.rule(0, &patched(r#"{"paused": true}"#));
+    fleet.pass(4 * SECOND);
+    fleet.start(1);
+    fleet.pass(3 * SECOND);
+    fleet.rule(0, &patched(r#"{"paused": false}"#));
+    assert!(given(&mut fleet, 3 * SECOND) > 20);
+    in_order(&fleet);
+}
+
+#[test]
+fn a_wiped_gate_waits_for_the_nodes_before_it_passes_anybody_over() {
+    let (mut fleet, _) = busy(shared());
+    fleet.wipe();
+    assert!(given(&mut fleet, 5 * SECOND) > 20);
+    in_order(&fleet);
+    check(&fleet);
 }
 
 #[test]

@@ -151,42 +151,6 @@ fn an_entry_is_written_down_though_its_node_dies_at_once() {
     assert!(fleet.line().is_empty());
 }
 
-/// Somebody came and went lately and nobody waits, so nodes hold turns for who comes.
-fn with_leases(size: u16) -> Fleet {
-    let policy = Policy {
-        rate: 100.0,
-        burst: 40,
-        ..policy()
-    };
-    let mut fleet = Fleet::new(size, policy);
-    let token = fleet.join(0).token;
-    fleet.pass(SECOND);
-    fleet.enter(0, &token).unwrap();
-    fleet.pass(2 * SECOND);
-    fleet
-}
-
-#[test]
-fn who_is_ready_in_the_joins_own_answer_enters_at_any_node_at_once() {
-    let mut fleet = with_leases(2);
-    let joined = fleet.join(0);
-    assert!(joined.standing.ready);
-    assert!(
-        fleet.status(1, &joined.token).unwrap().ready,
-        "the token says so"
-    );
-    fleet.enter(1, &joined.token).unwrap();
-    let joined = fleet.join(0);
-    fleet.pass(2 * STEP);
-    let standing = fleet.status(1, &joined.token).unwrap();
-    assert_eq!(
-        (standing.ready, standing.position),
-        (true, 0),
-        "and the feed says so"
-    );
-    fleet.enter(1, &joined.token).unwrap();
-}
-
 #[test]
 fn a_turn_told_by_one_node_is_good_at_another_that_has_not_heard() {
     let mut fleet = Fleet::new(2, policy());

@@ -31,6 +31,13 @@ impl Share {
     fn is_silent(&self, now: Micros) -> bool {
         self.asked_at.0.saturating_add(SILENT_AFTER) <= now.0
     }
+
+    /// Whether its tickets are passed over. A gate that has just begun, after all was lost, waits
+    /// for the nodes first: those that are there say so at once.
+    fn is_away(&self, now: Micros, began: Micros) -> bool {
+        let begins = began.0..began.0.saturating_add(SILENT_AFTER);
+        self.is_silent(now) && !begins.contains(&now.0)
+    }
 }
 
 /// Who may call a ticket.
@@ -132,7 +139,7 @@ impl Gate {
         let mut shares = self.bucket.shares.iter();
         match shares.find(|share| share.node == home.node) {
             Some(share) if home.arrival > share.horizon => {
-                if share.is_silent(now) {
+                if share.is_away(now, self.bucket.began) {
                     Owner::Away
                 } else {
                     Owner::Present
@@ -148,7 +155,7 @@ impl Gate {
         let kept = shares.map(|share| Kept {
             node: share.node,
             after: share.horizon,
-            away: share.is_silent(now),
+            away: share.is_away(now, self.bucket.began),
         });
         let mut kept: Vec<_> = kept.collect();
         kept.sort_unstable_by_key(|kept| kept.node);

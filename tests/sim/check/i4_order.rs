@@ -37,19 +37,21 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
         };
         let known = known.after(heard);
         let waits = &reading.calls[who];
+        let is_called = called(reading, *who, early, |told| told.sent);
         for (other, late) in &tickets[n + 1..] {
-            let Some(called) = reading.called.get(&late.id).filter(|at| **at > known) else {
+            let called = called(reading, *other, late, |told| told.got);
+            let Some(called) = called.filter(|at| *at > known) else {
                 continue;
             };
-            if reading.called.get(&early.id).is_some_and(|at| at <= called) {
+            if is_called.is_some_and(|at| at <= called) {
                 continue;
             }
-            if is_anothers(reading, early, late, *called) {
+            if is_anothers(reading, early, late, called) {
                 continue;
             }
-            if waited(waits, *called) {
+            if waited(waits, called) {
                 verdict.expect(false, || {
-                    let (at, since) = (sec(*called), sec(known));
+                    let (at, since) = (sec(called), sec(known));
                     let (early, late) = (early.id, late.id);
                     format!("visitor {other} ({late}) was called at {at}, and visitor {who} ({early}) who was before it and known by {since} was not")
                 });
@@ -59,6 +61,26 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
         }
     }
     verdict
+}
+
+/// When a ticket first had a turn: as gates have it, or as its visitor was told. No gate need ever
+/// have heard of a turn that came with the join, and who could not use it is the first to be called.
+/// `at` is when it was at the earliest, or at the latest, as a visitor was told.
+fn called(
+    reading: &Reading<'_>,
+    who: usize,
+    ticket: &TicketKey,
+    at: fn(&Seen) -> Micros,
+) -> Option<Micros> {
+    let turn = |seen: &&&Seen| {
+        matches!(
+            seen.answer,
+            Answer::Place { place: 0, .. } | Answer::Joined { place: 0, .. }
+        )
+    };
+    let told = reading.calls[&who].iter().find(turn).map(|seen| at(seen));
+    let given = reading.called.get(&ticket.id).copied();
+    [told, given].into_iter().flatten().min()
 }
 
 /// What nodes that were away may keep for themselves after they could be heard again.

@@ -96,7 +96,7 @@ local function kept(k)
   local home, arrival = struct.unpack('>I2I8', homes, at)
   local share = bucket.shares[text(home)]
   if share and arrival > share.horizon then
-    return is_silent(share) and 'away' or 'present'
+    return is_away(share) and 'away' or 'present'
   end
   return nil
 end
@@ -107,7 +107,7 @@ local function kept_by()
   for name, share in pairs(bucket.shares) do
     all[#all + 1] = name
     all[#all + 1] = text(share.horizon)
-    all[#all + 1] = is_silent(share) and '1' or '0'
+    all[#all + 1] = is_away(share) and '1' or '0'
   end
   return all
 end

@@ -176,6 +176,13 @@ local function is_silent(share)
   return share.asked_at + SILENT_AFTER <= now
 end
 
+-- Whether its tickets are passed over. A gate that has just begun, after all was lost, waits for the
+-- nodes first: those that are there say so at once.
+local function is_away(share)
+  local begins = now >= bucket.began and now < bucket.began + SILENT_AFTER
+  return is_silent(share) and not begins
+end
+
 local function count_silent()
   silent = 0
   for _, share in pairs(bucket.shares) do
