@@ -97,14 +97,18 @@ impl Room {
                 });
             }
         }
+        let late_grace = crate::model::micros(event.policy.load().late_grace);
         for turn in &gate.missed {
+            let until = self.by_our_clock(turn.until);
+            let ended = Micros(until.0.saturating_sub(late_grace));
+            // Not a turn of an earlier life of this ticket.
             let waits = event
                 .line
                 .find(&turn.id)
-                .is_some_and(|view| view.state == State::Waiting);
+                .is_some_and(|view| view.state == State::Waiting && view.time < ended);
             if waits {
                 writer.call(&turn.id, now);
-                writer.miss(&turn.id, ours(turn.until));
+                writer.miss(&turn.id, until);
             }
         }
         for (id, at) in &gate.entered {

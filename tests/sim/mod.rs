@@ -7,6 +7,7 @@ mod fleet;
 mod history;
 mod ledger;
 mod link;
+mod lost;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod net;
