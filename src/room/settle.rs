@@ -11,6 +11,8 @@ use crate::model::{Micros, Order};
 
 /// Entries looked at while the line's writer is held, and tickets of one request at most.
 const AT_ONCE: u32 = 4_096;
+/// A turn that ended so long ago is over for the gate, too. Microseconds.
+const LAPSED: u64 = 2_000_000;
 /// Who lives has written the last minute again this long after a doubt; and who dies later than
 /// [`LOST_FOR`], too.
 const REPEATED_BY: Duration = Duration::from_secs(5);
@@ -107,6 +109,11 @@ impl Room {
                             until: self.to_store_clock(ended),
                         });
                     }
+                    // Who is back has missed a turn too, some time ago.
+                    State::Returned => request.called.push(Turn {
+                        id: entry.id,
+                        until: self.to_store_clock(Micros(now.0.saturating_sub(LAPSED))),
+                    }),
                     State::Entered if entry.time >= since => {
                         let at = self.to_store_clock(entry.time.min(now));
                         request.entered.push((entry.id, at));
