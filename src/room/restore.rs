@@ -101,14 +101,18 @@ impl Room {
         for turn in &gate.missed {
             let until = self.by_our_clock(turn.until);
             let ended = Micros(until.0.saturating_sub(late_grace));
-            // Not a turn of an earlier life of this ticket.
-            let waits = event
-                .line
-                .find(&turn.id)
-                .is_some_and(|view| view.state == State::Waiting && view.time < ended);
-            if waits {
-                writer.call(&turn.id, now);
-                writer.miss(&turn.id, until);
+            match event.line.find(&turn.id) {
+                // Not a turn of an earlier life of this ticket.
+                Some(view) if view.state == State::Waiting && view.time < ended => {
+                    writer.call(&turn.id, now);
+                    writer.miss(&turn.id, until);
+                }
+                Some(_) => {}
+                None => side.early.keep(Record {
+                    kind: Kind::Missed,
+                    id: turn.id,
+                    at: ended,
+                }),
             }
         }
         for (id, at) in &gate.entered {
