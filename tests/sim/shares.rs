@@ -177,7 +177,7 @@ pub fn a_node_that_is_cut_off_waits_until_its_part_is_withheld() {
     };
     for node in 0..NODES {
         let (mut fleet, _) = busy(bare.clone());
-        fleet.trouble(Trouble::Cut, Set::one(node));
+        fleet.trouble(Trouble::Refused, Set::one(node));
         let called = given(&mut fleet, 15 * SECOND);
         assert!(called > 100, "{called} turns in 15 s");
         check(&fleet);
