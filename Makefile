@@ -28,7 +28,7 @@ contract: ## the running binary held to its OpenAPI document by an independent t
 sim: ## a whole fleet in virtual time, seed by seed: SIM_SEEDS, SIM_SEED_START, or SIM_SEED for one
 	SIM_SEEDS=$${SIM_SEEDS:-2000} cargo test --locked --profile sim --test all -- sim::seeds --nocapture
 
-sim-mutants: ## deliberate mistakes, and how many seeds of the simulation find each
+sim-mutants: ## deliberate mistakes, and which seed or story of the simulation finds each
 	cargo test --locked --profile sim --features mutants --test all -- sim::mutants --nocapture
 
 live: ## what a fleet promises, on real nodes and real Redis, with figures: about half an hour of the whole machine

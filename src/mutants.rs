@@ -34,6 +34,8 @@ pub enum Mutant {
     TailNotSent,
     /// A reader does not go back after a loss.
     NotRewound,
+    /// What a node wrote that is gone, and the store lost, nobody writes again.
+    OrphansLeft,
     /// A wiped store is not filled again.
     RefillSkipped,
     /// A gate that lost turns and entries is not told of them.

@@ -60,12 +60,15 @@ pub enum Next {
 }
 
 impl Reader {
-    /// A reader at `at`, which was the feed's end not before `now`.
+    /// A reader at `at`, which was the feed's end not before `now`. A failover may give that position
+    /// to what comes later: until others are known that are old enough, it goes back to the beginning,
+    /// and if that was trimmed, the partition is loaded anew.
     pub fn new(now: Micros, at: Position) -> Self {
+        let rewound = now.0.saturating_sub(crate::model::micros(REWOUND));
         Self {
             at,
             known_until: now,
-            marks: VecDeque::from([(now, at)]),
+            marks: VecDeque::from([(Micros(rewound), Position(0)), (now, at)]),
         }
     }
 
@@ -317,11 +320,11 @@ mod tests {
     }
 
     #[test]
-    fn going_back_reaches_a_minute_and_no_further_than_the_start() {
+    fn going_back_reaches_a_minute_and_to_the_beginning_before_that() {
         let mut reader = Reader::new(Micros(SECOND), Position(7));
         reader.take(Micros(30 * SECOND), &feed(&[8]), 9);
         reader.rewind();
-        assert_eq!(reader.position(), Position(7));
+        assert_eq!(reader.position(), Position(0));
         for second in 31..200 {
             reader.take(Micros(second * SECOND), &feed(&[u128::from(second)]), 9);
         }

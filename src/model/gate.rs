@@ -192,8 +192,8 @@ pub struct SettleRequest {
     pub policy: GatePolicy,
     /// The gate's version when it was last heard of.
     pub version: u64,
-    /// Turns that nobody used yet: open ones, and those that were missed within the late grace, whose
-    /// owners may come back. They have ended already.
+    /// Turns that nobody used yet: open ones, and those that were missed, whose owners may come back or
+    /// are yet to expire. These have ended already.
     pub called: Vec<Turn>,
     /// Tickets that entered, with when.
     pub entered: Vec<(TicketId, Micros)>,
@@ -242,7 +242,7 @@ pub struct GateView {
     pub now: Micros,
     /// The open turns.
     pub called: Vec<Turn>,
-    /// Lapsed turns, with the end of their late grace.
+    /// Lapsed turns of tickets that may still be in line, with the end of their late grace.
     pub missed: Vec<Turn>,
     /// Tickets that entered and are remembered, with when.
     pub entered: Vec<(TicketId, Micros)>,

@@ -380,7 +380,7 @@ impl Room {
                 }
                 false
             }
-            (Kind::Missed, State::Waiting) if at > view.time && grace(at) > now => {
+            (Kind::Missed, State::Waiting) if at > view.time => {
                 writer.call(&id, at);
                 writer.miss(&id, grace(at));
                 false

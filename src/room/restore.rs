@@ -97,14 +97,22 @@ impl Room {
                 });
             }
         }
+        let late_grace = crate::model::micros(event.policy.load().late_grace);
         for turn in &gate.missed {
-            let waits = event
-                .line
-                .find(&turn.id)
-                .is_some_and(|view| view.state == State::Waiting);
-            if waits {
-                writer.call(&turn.id, now);
-                writer.miss(&turn.id, ours(turn.until));
+            let until = self.by_our_clock(turn.until);
+            let ended = Micros(until.0.saturating_sub(late_grace));
+            match event.line.find(&turn.id) {
+                // Not a turn of an earlier life of this ticket.
+                Some(view) if view.state == State::Waiting && view.time < ended => {
+                    writer.call(&turn.id, now);
+                    writer.miss(&turn.id, until);
+                }
+                Some(_) => {}
+                None => side.early.keep(Record {
+                    kind: Kind::Missed,
+                    id: turn.id,
+                    at: ended,
+                }),
             }
         }
         for (id, at) in &gate.entered {

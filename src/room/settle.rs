@@ -11,6 +11,8 @@ use crate::model::{Micros, Order};
 
 /// Entries looked at while the line's writer is held, and tickets of one request at most.
 const AT_ONCE: u32 = 4_096;
+/// A turn that ended so long ago is over for the gate, too. Microseconds.
+const LAPSED: u64 = 2_000_000;
 /// Who lives has written the last minute again this long after a doubt; and who dies later than
 /// [`LOST_FOR`], too.
 const REPEATED_BY: Duration = Duration::from_secs(5);
@@ -43,7 +45,7 @@ impl Room {
         let since = Micros(doubted.0.saturating_sub(LOST_AT_MOST));
         let is_due = (REPEATED_BY..LOST_FOR).contains(&now.since(doubted));
         let is_gone = || self.started >= since || self.peers.lost_somebody(now, since);
-        (is_due && is_gone()).then_some(since)
+        (is_due && is_gone() && !mutant!(OrphansLeft)).then_some(since)
     }
 
     fn doubt_since(&self, now: Micros, since: Micros) {
@@ -104,13 +106,18 @@ impl Room {
                         id: entry.id,
                         until: self.to_store_clock(until),
                     }),
-                    State::Missed { until } if until > now => {
+                    State::Missed { until } => {
                         let ended = Micros(until.0.saturating_sub(empty.policy.late_grace));
                         request.called.push(Turn {
                             id: entry.id,
                             until: self.to_store_clock(ended),
                         });
                     }
+                    // Who is back has missed a turn too, some time ago.
+                    State::Returned => request.called.push(Turn {
+                        id: entry.id,
+                        until: self.to_store_clock(Micros(now.0.saturating_sub(LAPSED))),
+                    }),
                     State::Entered if entry.time >= since => {
                         let at = self.to_store_clock(entry.time.min(now));
                         request.entered.push((entry.id, at));

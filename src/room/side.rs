@@ -120,8 +120,8 @@ impl Side {
     }
 
     /// Forgets what is over of words that came early and of turns that other nodes gave.
-    pub fn prune(&mut self, now: Micros, late_grace: Duration) {
-        self.early.prune(now, late_grace);
+    pub fn prune(&mut self, now: Micros, remembered: Duration) {
+        self.early.prune(now, remembered);
         self.gate.lent.retain(|_, (_, turn)| turn.until > now);
     }
 
@@ -160,9 +160,9 @@ impl Early {
         self.0.remove(id)
     }
 
-    /// Forgets words that nobody can come back to.
-    fn prune(&mut self, now: Micros, late_grace: Duration) {
-        self.0.retain(|_, word| word.at.after(late_grace) > now);
+    /// Forgets words about tickets that cannot be in line any more.
+    fn prune(&mut self, now: Micros, remembered: Duration) {
+        self.0.retain(|_, word| word.at.after(remembered) > now);
     }
 }
 

@@ -87,7 +87,8 @@ fn lapsed(until: Micros, now: Micros) -> bool {
 pub struct Gate {
     bucket: Bucket,
     called: Timed,
-    /// Turns that lapsed, until the end of the late grace: who comes back is called first.
+    /// Turns that lapsed, with the end of the late grace: who comes back is called first. Remembered for
+    /// as long as the ticket may be in line, since nobody's place counts it.
     missed: Timed,
     active: Timed,
     entered: Timed,
@@ -364,7 +365,7 @@ impl Gate {
             self.refund(missed.len() as u32, policy);
         }
         for _ in 0..LAPSES_MAX {
-            let Some(id) = self.missed.pop(now.0) else {
+            let Some(id) = self.missed.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
                 break;
             };
             changes.push(Change::Missed(id, None));

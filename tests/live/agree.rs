@@ -200,7 +200,8 @@ async fn places(address: SocketAddr, tokens: &[String]) -> Vec<Option<u64>> {
 /// those who were called or missed their turn, whom nobody counts.
 pub fn held(fleet: &Fleet) -> BTreeMap<String, Vec<(u64, TicketId)>> {
     let mut held: BTreeMap<String, Vec<(u64, TicketId)>> = BTreeMap::new();
-    let mut called = HashSet::new();
+    // Until when a turn counts that was called or missed: who joined anew since is in line again.
+    let mut called: HashMap<(String, TicketId), u64> = HashMap::new();
     for master in fleet.cluster.masters(0) {
         let server = &fleet.cluster.servers[master];
         for key in server.run::<Vec<String>>(&["KEYS", "tg:{*}:*:*"]) {
@@ -218,13 +219,15 @@ pub fn held(fleet: &Fleet) -> BTreeMap<String, Vec<(u64, TicketId)>> {
             if kind == "line" {
                 held.entry(event.to_owned()).or_default().extend(ids);
             } else {
-                called.extend(ids.map(|(_, id)| (event.to_owned(), id)));
+                let grace = if kind == "missed" { LATE_GRACE } else { 0 };
+                called.extend(ids.map(|(until, id)| ((event.to_owned(), id), until - grace)));
             }
         }
     }
     for (event, line) in &mut held {
         line.sort_unstable();
-        line.retain(|(_, id)| !called.contains(&(event.clone(), *id)));
+        let turn = |id: &TicketId| called.get(&(event.clone(), *id));
+        line.retain(|(arrival, id)| turn(id).is_none_or(|until| until < arrival));
     }
     held
 }

@@ -8,6 +8,7 @@ mod history;
 mod leases;
 mod ledger;
 mod link;
+mod lost;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod net;

@@ -1,6 +1,7 @@
-//! A table of deliberate mistakes, and how many seeds it takes to find each.
+//! A table of deliberate mistakes, and which seed or story finds each first.
 
 use std::collections::BTreeSet;
+use std::panic::catch_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,11 +10,12 @@ use tidegate::mutants::{Mutant, make};
 use super::check::{self, Verdict};
 use super::plan::Plan;
 use super::run::{note_panics, run};
+use super::{lost, shares, stories};
 
-/// A mistake that so many seeds do not find is not found.
-const SEEDS_MAX: u64 = 400;
+/// A mistake that so many seeds do not find is a story's to find.
+const SEEDS_MAX: u64 = 100;
 
-const ALL: [Mutant; 27] = [
+const ALL: [Mutant; 28] = [
     Mutant::TurnForFree,
     Mutant::RefundTwice,
     Mutant::RefillShort,
@@ -28,6 +30,7 @@ const ALL: [Mutant; 27] = [
     Mutant::SightingsKept,
     Mutant::TailNotSent,
     Mutant::NotRewound,
+    Mutant::OrphansLeft,
     Mutant::RefillSkipped,
     Mutant::NotSettled,
     Mutant::NoShowKept,
@@ -43,10 +46,32 @@ const ALL: [Mutant; 27] = [
     Mutant::ShareNotWithheld,
 ];
 
-/// The first seed that finds a mistake, and the rules that it breaks.
-fn caught(mutant: Mutant) -> Option<(u64, Vec<&'static str>)> {
+/// What finds mistakes that hardly any seed meets.
+const STORIES: [(&str, fn()); 3] = [
+    (
+        "what takes the place of what was lost is heard of",
+        lost::what_takes_the_place_of_what_was_lost_is_heard_of,
+    ),
+    (
+        "what a store lost is told by others when its writer is gone",
+        stories::what_a_store_lost_is_told_by_others_when_its_writer_is_gone,
+    ),
+    (
+        "a node that is cut off waits until its part is withheld",
+        shares::a_node_that_is_cut_off_waits_until_its_part_is_withheld,
+    ),
+];
+
+/// What finds a mistake first.
+enum Caught {
+    Seed(u64, Vec<&'static str>),
+    Story(&'static str),
+}
+
+fn caught(mutant: Mutant) -> Option<Caught> {
     make(Some(mutant));
-    let caught = (1..=SEEDS_MAX).find_map(|seed| {
+    let mut seeds = 1..=SEEDS_MAX;
+    let by_seed = seeds.find_map(|seed| {
         let plan = Plan::of(seed);
         let verdicts = check::all(&run(&plan));
         let broken = verdicts.iter().filter(|verdict| !verdict.broken.is_empty());
@@ -56,7 +81,12 @@ fn caught(mutant: Mutant) -> Option<(u64, Vec<&'static str>)> {
         let sound = || check::all(&run(&plan)).iter().all(|v| v.broken.is_empty());
         let found = !rules.is_empty() && sound();
         make(Some(mutant));
-        found.then_some((seed, rules))
+        found.then_some(Caught::Seed(seed, rules))
+    });
+    let caught = by_seed.or_else(|| {
+        let breaks = |(_, story): &&(&str, fn())| catch_unwind(story).is_err();
+        let broken = STORIES.iter().find(breaks);
+        broken.map(|(name, _)| Caught::Story(name))
     });
     make(None);
     caught
@@ -75,9 +105,10 @@ fn every_mistake_is_found() {
                     let caught = caught(*mutant);
                     let name = format!("{mutant:?}");
                     match &caught {
-                        Some((seed, rules)) => {
+                        Some(Caught::Seed(seed, rules)) => {
                             println!("{name:<22}{seed:>5}  {}", rules.join(", "))
                         }
+                        Some(Caught::Story(story)) => println!("{name:<22}story  {story}"),
                         None => println!("{name:<22}    -  found by none of {SEEDS_MAX}"),
                     }
                     found.lock().expect("no worker panics").push(caught);
@@ -88,8 +119,11 @@ fn every_mistake_is_found() {
     let found = found.into_inner().expect("no worker panics");
     let missed = found.iter().filter(|caught| caught.is_none());
     assert_eq!(missed.count(), 0, "some mistakes are not found");
-    let broken = found.iter().flatten();
-    let broken: BTreeSet<_> = broken.flat_map(|(_, rules)| rules).collect();
+    let broken = found.iter().flatten().flat_map(|caught| match caught {
+        Caught::Seed(_, rules) => &rules[..],
+        Caught::Story(_) => &[],
+    });
+    let broken: BTreeSet<_> = broken.collect();
     // Nothing but a bug of ours makes a task panic.
     let mut rules = check::RULES.iter().filter(|rule| **rule != "no panic");
     let idle = rules.find(|rule| !broken.contains(rule));

@@ -44,7 +44,8 @@ struct Partition {
     log: Vec<Written>,
     /// How much of the log's beginning readers cannot have any more.
     trimmed: usize,
-    /// Positions are never given twice, as in a stream that names entries by time.
+    /// Of the newest entry. Positions of what was lost are given again, as in a stream that names
+    /// entries by time.
     last: u64,
     memory: Memory,
     /// All that was ever written, for whoever looks into a broken run.
@@ -335,6 +336,8 @@ impl Server {
                 continue;
             }
             partition.log.retain(|entry| entry.at <= moment);
+            // A copy whose clock is behind names what comes next as what was lost.
+            partition.last = partition.end();
             // No copy has a feed without an end.
             partition.trimmed = partition.trimmed.min(partition.log.len().saturating_sub(1));
             partition.memory = empty(now);

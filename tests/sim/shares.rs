@@ -181,6 +181,22 @@ fn one_node_that_is_cut_off_and_the_others_keep_the_pace_together() {
     }
 }
 
+/// Nothing is saved up, so a turn too many shows at once.
+#[test]
+pub fn a_node_that_is_cut_off_waits_until_its_part_is_withheld() {
+    let bare = Policy {
+        burst: u32::from(NODES),
+        ..shared()
+    };
+    for node in 0..NODES {
+        let (mut fleet, _) = busy(bare.clone());
+        fleet.trouble(Trouble::Refused, Set::one(node));
+        let called = given(&mut fleet, 15 * SECOND);
+        assert!(called > 100, "{called} turns in 15 s");
+        check(&fleet);
+    }
+}
+
 #[test]
 fn what_a_stopped_store_does_late_breaks_nothing() {
     let (mut fleet, tokens) = busy(shared());

@@ -219,7 +219,7 @@ fn what_a_store_lost_is_told_again() {
 }
 
 #[test]
-fn what_a_store_lost_is_told_by_others_when_its_writer_is_gone() {
+pub fn what_a_store_lost_is_told_by_others_when_its_writer_is_gone() {
     let mut fleet = Fleet::new(3, still());
     let left = fleet.join(0).token;
     fleet.pass(3 * SECOND);

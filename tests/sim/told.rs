@@ -130,3 +130,25 @@ fn a_place_that_fell_stays_where_it_is_while_the_store_is_away_and_after() {
         held(&fleet);
     }
 }
+
+#[test]
+fn who_starts_counts_nobody_who_missed_a_turn_however_long_ago() {
+    let dawdling = Policy {
+        ready_ttl: 2 * SECOND,
+        late_grace: 5 * SECOND,
+        ..policy()
+    };
+    let mut fleet = Fleet::new(3, dawdling);
+    let tokens: Vec<_> = (0..300).map(|n| fleet.join(n % 3).token).collect();
+    fleet.pass(4 * SECOND);
+    // From now on silence says nothing of anybody: nobody expires.
+    fleet.crash(2);
+    fleet.pass(11 * SECOND);
+    fleet.start(0);
+    for token in &tokens[250..] {
+        let places = fleet.places(token);
+        // Who was called a moment ago may still be on the feed.
+        let alike = places[0].abs_diff(places[1]) <= 3;
+        assert!(places[0] > 0 && alike, "{places:?}");
+    }
+}

@@ -37,11 +37,12 @@ impl Gate {
                 continue;
             }
             if lapsed(turn.until, now) {
-                // Missed: it was paid for and came back, and its owner may.
+                // Missed: it was paid for and came back, and its owner may, or is not counted any more.
                 let until = Micros(turn.until.0.saturating_add(policy.late_grace));
+                let remembered = until.0.saturating_add(policy.ticket_ttl);
                 let known = self.called.by_id.contains_key(&turn.id)
                     || self.missed.by_id.contains_key(&turn.id);
-                if !known && until > now {
+                if !known && remembered > now.0 {
                     self.learn(vec![Change::Missed(turn.id, Some(until))], changes);
                 }
                 continue;

@@ -218,34 +218,34 @@ impl Redis {
         let reply = Reply(DURING);
         let mut pipe = redis::pipe();
         for event in events {
-            let [gate, called, missed, active, ..] = keys::gate(base, event);
+            let [gate, called, _, active, ..] = keys::gate(base, event);
             pipe.cmd("HGET").arg(gate).arg("version");
-            for turns in [called, missed] {
-                pipe.cmd("ZRANGE")
-                    .arg(turns)
-                    .arg(0)
-                    .arg(-1)
-                    .arg("WITHSCORES");
-            }
+            pipe.cmd("ZRANGE")
+                .arg(called)
+                .arg(0)
+                .arg(-1)
+                .arg("WITHSCORES");
             pipe.cmd("ZCARD").arg(active);
         }
         let mut answers = self.link().await?.pipe(DURING, &pipe).await?.into_iter();
         for event in events {
             let mut next = || answers.next().ok_or_else(|| reply.unexpected());
-            let [_, _, _, _, entered, ..] = keys::gate(base, event);
+            let [_, _, missed, _, entered, ..] = keys::gate(base, event);
             let version = match next()? {
                 Value::Nil => 0,
                 version => reply.number(version)?,
             };
-            let (called, missed) = (turns(reply, next()?)?, turns(reply, next()?)?);
+            let called = turns(reply, next()?)?;
             let active = reply.number(next()?)?;
+            let missed = self.whole(DURING, &missed).await?.into_iter();
+            let missed = missed.map(|(id, at)| (id, Micros(at as u64)));
             let entered = self.whole(DURING, &entered).await?.into_iter();
             views.push(GateView {
                 event: event.clone(),
                 version,
                 now,
                 called,
-                missed,
+                missed: missed.map(|(id, until)| Turn { id, until }).collect(),
                 entered: entered.map(|(id, at)| (id, Micros(at as u64))).collect(),
                 active,
             });

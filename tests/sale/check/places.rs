@@ -88,8 +88,9 @@ fn started_anew(run: &Run, from: u64, to: u64) -> bool {
     })
 }
 
-/// From when on a node is held to its own word: by then it has heard of all who joined before, also of
-/// those whom other nodes could not tell of because the store was away.
+/// From when on a node is held to its own word: by then it has heard of all who joined before (until it
+/// must have, it tells the place of the join), also of those whom other nodes could not tell of because
+/// the store was away.
 fn settled(run: &Run, joined: &Shown) -> u64 {
     let lag = run.terms.lag;
     let before = joined.asked.saturating_sub(lag);
@@ -98,7 +99,7 @@ fn settled(run: &Run, joined: &Shown) -> u64 {
         apart && outage.touches(before, joined.now)
     });
     let away = away.map(|outage| outage.ready.saturating_add(lag));
-    away.fold(joined.now + 4 * lag, u64::max)
+    away.fold(joined.now + lag, u64::max)
 }
 
 /// Whether what was told at `told` outlives every kill: an answer from its last moments may rest on

@@ -44,7 +44,7 @@ local function dispose()
     miss(id)
   end
   refund(#missed)
-  pop(KEY.missed, now)
+  pop(KEY.missed, now - policy.ticket_ttl)
   pop(KEY.active, now)
   bulk('HDEL', KEY.pass, pop(KEY.ends, now))
   pop(KEY.entered, now - policy.ticket_ttl)

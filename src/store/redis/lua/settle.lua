@@ -31,9 +31,10 @@ for k = turns_from, #ARGV, 2 do
   if redis.call('ZSCORE', KEY.entered, id) then
     -- It needs no turn.
   elseif lapsed(till) then
-    -- Missed: it was paid for and came back, and its owner may.
-    if not open and not missed and till + policy.late_grace > now then
+    -- Missed: it was paid for and came back, and its owner may, or is not counted any more.
+    if not open and not missed and till + policy.late_grace + policy.ticket_ttl > now then
       redis.call('ZADD', KEY.missed, text(till + policy.late_grace), id)
+      note(MISSED, id, now)
     end
   else
     local new = not open and not (missed and till <= tonumber(missed) - policy.late_grace)

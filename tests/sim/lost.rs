@@ -1,0 +1,42 @@
+//! What a store that lost something leaves behind, one story a test.
+
+use std::time::Duration;
+
+use super::fleet::Fleet;
+use super::net::{Set, Trouble};
+use super::stories::still;
+use super::world::Setting;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A failover gives the positions of what was lost to what comes next: who has read so far reads them
+/// again. The node that wrote what was lost is gone, so that it is not written at its place once more.
+#[test]
+pub fn what_takes_the_place_of_what_was_lost_is_heard_of() {
+    let mut fleet = Fleet::with(Setting {
+        nodes: 3,
+        partitions: 1,
+        policy: still(),
+        latency: 0,
+        journal: 100_000,
+        clocks: vec![(0, 0); 3],
+        seed: 1,
+    });
+    fleet.pass(SECOND);
+    let mut tokens = Vec::new();
+    let mut join = |fleet: &mut Fleet, node, millis| {
+        tokens.push(fleet.join(node).token);
+        fleet.pass(Duration::from_millis(millis));
+    };
+    (0..4).for_each(|_| join(&mut fleet, 2, 300));
+    fleet.trouble(Trouble::Deaf, Set::one(1));
+    fleet.crash(2);
+    fleet.lose(2 * SECOND);
+    (0..16).for_each(|_| join(&mut fleet, 0, 120));
+    fleet.heal();
+    // Soon all is written again that somebody knows.
+    fleet.pass(5 * SECOND / 2);
+    for (place, token) in (1..).zip(&tokens) {
+        assert_eq!(fleet.places(token), [place, place]);
+    }
+}
