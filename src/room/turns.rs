@@ -223,8 +223,8 @@ impl Room {
             return;
         }
         self.book(now, since, &request, &answer, &mut side);
-        // Turns are told on the store's clock; here they end on ours.
-        let ours = |until: Micros| now.after(until.since(answer.now));
+        // Turns are told on the store's clock; here they end on ours, however late this answer came.
+        let ours = |until: Micros| self.by_our_clock(until);
         // First what is over: who was back in time may have been given another turn at once.
         for id in &answer.missed {
             let Some(view) = event.line.find(id) else {

@@ -168,7 +168,9 @@ impl Gate {
             answer.stale = true;
             return answer;
         }
-        self.refill(now, policy);
+        // Who could not call by what it knows may know of an old rate.
+        let heeded = !request.candidates.is_empty() || request.lease_wanted > 0;
+        self.refill(now, policy, heeded);
         self.dispose(now, policy, &mut answer.missed, changes);
         let late =
             !in_time(&request.presence, now) || !self.lease_of(request.node, request.serial, now);
@@ -230,9 +232,15 @@ impl Gate {
             return Entry::Over;
         }
         if request.known && !mutant!(EnterTwice) {
-            // Forgotten with a write that was lost.
+            // Forgotten with a write that was lost. It may be inside for as long as if it had entered
+            // just now.
             self.called.remove(&id);
-            for change in [Change::Called(id, None), Change::Entered(id, Some(now))] {
+            let until = Micros(now.0.saturating_add(request.policy.pass_ttl));
+            for change in [
+                Change::Called(id, None),
+                Change::Entered(id, Some(now)),
+                Change::Active(id, Some(until)),
+            ] {
                 self.restore(change.clone());
                 changes.push(change);
             }
@@ -275,7 +283,8 @@ impl Gate {
         held
     }
 
-    fn refill(&mut self, now: Micros, policy: &GatePolicy) {
+    /// Fills the bucket at the rate of before; that of `policy` counts from now on if it is `heeded`.
+    fn refill(&mut self, now: Micros, policy: &GatePolicy, heeded: bool) {
         let (gained, accounted) = self.gained(now);
         self.look_around(now);
         let room = self.room(policy);
@@ -294,12 +303,14 @@ impl Gate {
         let back = bucket.filled_at.0.saturating_sub(now.0);
         bucket.filled_at = if first || back > CLOCK_BACK_MAX {
             now.max(Micros(1))
-        } else if bucket.rate != policy.rate {
+        } else if heeded && bucket.rate != policy.rate {
             bucket.filled_at.max(now)
         } else {
             Micros(bucket.filled_at.0 + accounted)
         };
-        bucket.rate = policy.rate;
+        if first || heeded {
+            bucket.rate = policy.rate;
+        }
     }
 
     /// What the time since the last filling pays, and how much of that time it uses up: a part of a
@@ -520,7 +531,7 @@ impl Gate {
         // Time pays before it is spent, or what it would pay beyond the burst came on top. A bucket
         // that was never filled, or is lost, is not filled by this.
         if self.bucket.filled_at > Micros(0) {
-            self.refill(now, policy);
+            self.refill(now, policy, false);
         }
         match self.lease(node) {
             Some(lease) if lease.held > 0 => lease.held -= 1,

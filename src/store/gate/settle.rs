@@ -36,7 +36,7 @@ impl Gate {
             if self.entered.by_id.contains_key(&turn.id) {
                 continue;
             }
-            if lapsed(turn.until, now) {
+            if turn.until <= now {
                 // Missed: it was paid for and came back, and its owner may.
                 let until = Micros(turn.until.0.saturating_add(policy.late_grace));
                 let known = self.called.by_id.contains_key(&turn.id)

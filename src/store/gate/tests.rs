@@ -119,7 +119,7 @@ fn many_short_fillings_pay_what_one_long_one_pays() {
     bench.call(ids(0..4));
     for _ in 0..150_000 {
         bench.now += 10_000;
-        bench.gate.refill(Micros(bench.now), &slow);
+        bench.gate.refill(Micros(bench.now), &slow, true);
     }
     // 1,500 s at 0.0007 a second.
     assert_eq!(bench.call(ids(4..9)), ids(4..5));

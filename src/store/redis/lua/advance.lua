@@ -176,7 +176,8 @@ function advance()
     return { text(bucket.version), 1, {}, {}, {}, '0', 0, 0, '0', 0, {} }
   end
   advanced = true
-  refill()
+  -- Who could not call by what it knows may know of an old rate.
+  refill(#candidates > 0 or lease_wanted > 0)
   local missed = dispose()
   local late = presence == 'here' and sent_at + LATE_AFTER < now or not newer()
   local heard = false

@@ -30,7 +30,7 @@ for k = turns_from, #ARGV, 2 do
   local missed = redis.call('ZSCORE', KEY.missed, id)
   if redis.call('ZSCORE', KEY.entered, id) then
     -- It needs no turn.
-  elseif lapsed(till) then
+  elseif till <= now then
     -- Missed: it was paid for and came back, and its owner may.
     if not open and not missed and till + policy.late_grace > now then
       redis.call('ZADD', KEY.missed, text(till + policy.late_grace), id)
