@@ -295,7 +295,8 @@ impl Room {
             gate.passed = None;
         }
         gate.kept.clone_from(&answer.kept);
-        gate.level_at = now;
+        // On its way the answer grew old, and the bucket fuller.
+        gate.level_at = self.by_our_clock(answer.now).min(now);
         gate.active = answer.active;
         gate.open_turns = answer.open_turns;
         gate.given_back

@@ -87,7 +87,8 @@ fn lapsed(until: Micros, now: Micros) -> bool {
 pub struct Gate {
     bucket: Bucket,
     called: Timed,
-    /// Turns that lapsed, until the end of the late grace: who comes back is called first.
+    /// Turns that lapsed, until the end of the late grace: who comes back is called first. A turn that
+    /// is open all the same was told again after a loss: it may have come back before.
     missed: Timed,
     active: Timed,
     entered: Timed,
@@ -179,7 +180,8 @@ impl Gate {
         for id in request.given_back.iter().filter(|_| !late) {
             if self.called.remove(id).is_some() {
                 changes.push(Change::Called(*id, None));
-                self.refund(1, policy);
+                let told_again = self.missed.by_id.contains_key(id);
+                self.refund(u32::from(!told_again), policy);
             }
         }
         let lapsed = answer.missed.len();
@@ -362,17 +364,20 @@ impl Gate {
         missed: &mut Vec<TicketId>,
         changes: &mut Vec<Change>,
     ) {
+        let mut back = 0;
         while missed.len() < LAPSES_MAX
             && !mutant!(NoShowKept)
             && let Some(id) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
         {
             changes.push(Change::Called(id, None));
+            let told_again = self.missed.by_id.contains_key(&id);
+            back += u32::from(!told_again);
             self.miss(id, now, policy, changes);
             missed.push(id);
         }
-        self.refund(missed.len() as u32, policy);
+        self.refund(back, policy);
         if mutant!(RefundTwice) {
-            self.refund(missed.len() as u32, policy);
+            self.refund(back, policy);
         }
         for _ in 0..LAPSES_MAX {
             let Some(id) = self.missed.pop(now.0) else {

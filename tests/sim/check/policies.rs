@@ -38,6 +38,13 @@ impl Policies {
                 _ => {}
             }
         }
+        if plan.pauses {
+            let paused = Policy {
+                paused: true,
+                ..base.clone()
+            };
+            changes.push((moment(plan.active), paused, false));
+        }
         changes.push((reading.run.healed, base.clone(), false));
         let lingers = if late { LATE } else { SPREADS };
         let over = |after: usize| {

@@ -9,6 +9,8 @@ local turns_from = entries_from + 2 * tonumber(ARGV[19])
 local fresh = bucket.filled_at == 0
 -- When what is news was given.
 local news = {}
+-- What is known of a turn that was told again outlives it by this.
+local TOLD_MIN = 60 * LAPSE_GRACE
 
 for k = entries_from, turns_from - 1, 2 do
   local id, at = ARGV[k], tonumber(ARGV[k + 1])
@@ -44,7 +46,12 @@ for k = turns_from, #ARGV, 2 do
       note(CALLED, id, till)
     end
     if new then
-      redis.call('ZREM', KEY.missed, id)
+      if shared then
+        redis.call('ZREM', KEY.missed, id)
+      else
+        -- It may have come back in what was lost: it does not come back (again).
+        redis.call('ZADD', KEY.missed, text(till + math.max(policy.late_grace, TOLD_MIN)), id)
+      end
       news[#news + 1] = math.max(till - policy.ready_ttl, 0)
     end
   end
