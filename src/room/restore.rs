@@ -87,7 +87,7 @@ impl Room {
         side.gate.open_turns = u32::try_from(gate.called.len()).unwrap_or(u32::MAX);
         // Turns are told on the store's clock; here they end on ours.
         self.note_store_clock(now, gate.now, Duration::MAX);
-        let ours = |until: Micros| now.after(until.since(gate.now));
+        let ours = |until: Micros| self.by_our_clock(until);
         for turn in &gate.called {
             if writer.call(&turn.id, ours(turn.until)).is_none() {
                 side.early.keep(Record {

@@ -7,12 +7,12 @@ use super::Room;
 use super::line::{Entry, State};
 use super::tick::Asking;
 use crate::model::gate::{LOST_AT_MOST, SettleRequest, Turn};
-use crate::model::{Micros, Order};
+use crate::model::{Micros, Order, micros};
 
 /// Entries looked at while the line's writer is held, and tickets of one request at most.
 const AT_ONCE: u32 = 4_096;
-/// A turn that ended so long ago is over for the gate, too. Microseconds.
-const LAPSED: u64 = 2_000_000;
+/// Turns that are over are told to have ended at least so long ago: no gate shall take them for open.
+const OVER: Duration = Duration::from_secs(1);
 /// Who lives has written the last minute again this long after a doubt; and who dies later than
 /// [`LOST_FOR`], too.
 const REPEATED_BY: Duration = Duration::from_secs(5);
@@ -91,6 +91,11 @@ impl Room {
             shared: policy.order == Order::Passthrough,
             passes: Vec::new(),
         };
+        let over = |ended: Micros| ended.min(Micros(now.0.saturating_sub(micros(OVER))));
+        let turn = |id, until| Turn {
+            id,
+            until: self.to_store_clock(until),
+        };
         let mut entries = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {
@@ -102,22 +107,16 @@ impl Room {
             let kept = |entry: &Entry| side.shares.concerns(&entry.id);
             for entry in entries.drain(..).filter(|entry| !kept(entry)) {
                 match entry.state {
-                    State::Called { until } => request.called.push(Turn {
-                        id: entry.id,
-                        until: self.to_store_clock(until),
-                    }),
+                    State::Called { until } => {
+                        let until = if until > now { until } else { over(until) };
+                        request.called.push(turn(entry.id, until));
+                    }
                     State::Missed { until } => {
                         let ended = Micros(until.0.saturating_sub(empty.policy.late_grace));
-                        request.called.push(Turn {
-                            id: entry.id,
-                            until: self.to_store_clock(ended),
-                        });
+                        request.called.push(turn(entry.id, over(ended)));
                     }
                     // Who is back has missed a turn too, some time ago.
-                    State::Returned => request.called.push(Turn {
-                        id: entry.id,
-                        until: self.to_store_clock(Micros(now.0.saturating_sub(LAPSED))),
-                    }),
+                    State::Returned => request.called.push(turn(entry.id, over(now))),
                     State::Entered if entry.time >= since => {
                         let at = self.to_store_clock(entry.time.min(now));
                         request.entered.push((entry.id, at));

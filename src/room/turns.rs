@@ -239,8 +239,8 @@ impl Room {
         let own = self.identity.node;
         side.shares.present = answer.kept.iter().any(|kept| kept.node == own);
         self.book(now, since, &request, &answer, &mut side);
-        // Turns are told on the store's clock; here they end on ours.
-        let ours = |until: Micros| now.after(until.since(answer.now));
+        // Turns are told on the store's clock; here they end on ours, however late this answer came.
+        let ours = |until: Micros| self.by_our_clock(until);
         // First what is over: who was back in time may have been given another turn at once.
         for id in &answer.missed {
             let Some(view) = event.line.find(id) else {
@@ -311,7 +311,8 @@ impl Room {
             gate.passed = None;
         }
         gate.kept.clone_from(&answer.kept);
-        gate.level_at = now;
+        // On its way the answer grew old, and the bucket fuller.
+        gate.level_at = self.by_our_clock(answer.now).min(now);
         gate.active = answer.active;
         gate.open_turns = answer.open_turns;
         gate.given_back

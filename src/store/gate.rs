@@ -88,7 +88,8 @@ pub struct Gate {
     bucket: Bucket,
     called: Timed,
     /// Turns that lapsed, with the end of the late grace: who comes back is called first. Remembered for
-    /// as long as the ticket may be in line, since nobody's place counts it.
+    /// as long as the ticket may be in line, since nobody's place counts it. A turn that is open all the
+    /// same was told again after a loss: it may have come back before.
     missed: Timed,
     active: Timed,
     entered: Timed,
@@ -169,7 +170,9 @@ impl Gate {
             answer.stale = true;
             return answer;
         }
-        self.refill(now, policy);
+        // Who could not call by what it knows may know of an old rate.
+        let heeded = !request.candidates.is_empty() || request.lease_wanted > 0;
+        self.refill(now, policy, heeded);
         self.dispose(now, policy, &mut answer.missed, changes);
         let late =
             !in_time(&request.presence, now) || !self.lease_of(request.node, request.serial, now);
@@ -178,7 +181,8 @@ impl Gate {
         for id in request.given_back.iter().filter(|_| !late) {
             if self.called.remove(id).is_some() {
                 changes.push(Change::Called(*id, None));
-                self.refund(1, policy);
+                let told_again = self.missed.by_id.contains_key(id);
+                self.refund(u32::from(!told_again), policy);
             }
         }
         let lapsed = answer.missed.len();
@@ -231,9 +235,15 @@ impl Gate {
             return Entry::Over;
         }
         if request.known && !mutant!(EnterTwice) {
-            // Forgotten with a write that was lost.
+            // Forgotten with a write that was lost. It may be inside for as long as if it had entered
+            // just now.
             self.called.remove(&id);
-            for change in [Change::Called(id, None), Change::Entered(id, Some(now))] {
+            let until = Micros(now.0.saturating_add(request.policy.pass_ttl));
+            for change in [
+                Change::Called(id, None),
+                Change::Entered(id, Some(now)),
+                Change::Active(id, Some(until)),
+            ] {
                 self.restore(change.clone());
                 changes.push(change);
             }
@@ -276,7 +286,8 @@ impl Gate {
         held
     }
 
-    fn refill(&mut self, now: Micros, policy: &GatePolicy) {
+    /// Fills the bucket at the rate of before; that of `policy` counts from now on if it is `heeded`.
+    fn refill(&mut self, now: Micros, policy: &GatePolicy, heeded: bool) {
         let (gained, accounted) = self.gained(now);
         self.look_around(now);
         let room = self.room(policy);
@@ -295,12 +306,14 @@ impl Gate {
         let back = bucket.filled_at.0.saturating_sub(now.0);
         bucket.filled_at = if first || back > CLOCK_BACK_MAX {
             now.max(Micros(1))
-        } else if bucket.rate != policy.rate {
+        } else if heeded && bucket.rate != policy.rate {
             bucket.filled_at.max(now)
         } else {
             Micros(bucket.filled_at.0 + accounted)
         };
-        bucket.rate = policy.rate;
+        if first || heeded {
+            bucket.rate = policy.rate;
+        }
     }
 
     /// What the time since the last filling pays, and how much of that time it uses up: a part of a
@@ -352,17 +365,20 @@ impl Gate {
         missed: &mut Vec<TicketId>,
         changes: &mut Vec<Change>,
     ) {
+        let mut back = 0;
         while missed.len() < LAPSES_MAX
             && !mutant!(NoShowKept)
             && let Some(id) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
         {
             changes.push(Change::Called(id, None));
+            let told_again = self.missed.by_id.contains_key(&id);
+            back += u32::from(!told_again);
             self.miss(id, now, policy, changes);
             missed.push(id);
         }
-        self.refund(missed.len() as u32, policy);
+        self.refund(back, policy);
         if mutant!(RefundTwice) {
-            self.refund(missed.len() as u32, policy);
+            self.refund(back, policy);
         }
         for _ in 0..LAPSES_MAX {
             let Some(id) = self.missed.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
@@ -521,7 +537,7 @@ impl Gate {
         // Time pays before it is spent, or what it would pay beyond the burst came on top. A bucket
         // that was never filled, or is lost, is not filled by this.
         if self.bucket.filled_at > Micros(0) {
-            self.refill(now, policy);
+            self.refill(now, policy, false);
         }
         match self.lease(node) {
             Some(lease) if lease.held > 0 => lease.held -= 1,

@@ -32,8 +32,8 @@ pub enum Fate {
 /// A turn that its visitor saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
-    /// When it was given: after the last answer that said "wait" was asked for, before the first
-    /// that said "ready" was received.
+    /// When it was given: not before what was known when the last answer that said "wait" was asked
+    /// for, and before the first that said "ready" was received.
     pub given: Span,
     pub fate: Fate,
     /// Until when it was to be kept, as far as that was told.
@@ -139,6 +139,7 @@ pub fn read<'a>(run: &Run, story: &'a Story) -> Reading<'a> {
                     let fate = reading.fate_of_lost_turn(run, seen);
                     reading.close(run, fate);
                     holding = false;
+                    turnless = heard;
                 } else if seen.sent > heard.saturating_add(run.terms.ready_ttl) {
                     reading.doubt(heard);
                     let from = turnless + run.terms.ready_ttl;
@@ -148,7 +149,7 @@ pub fn read<'a>(run: &Run, story: &'a Story) -> Reading<'a> {
                     });
                 }
                 if !seen.early {
-                    turnless = seen.sent;
+                    turnless = turnless.max(run.known_since(seen.sent));
                     if reading.turns.is_empty() {
                         reading.waits_until = Some(seen.sent);
                     }
@@ -276,7 +277,7 @@ pub fn unseen_turn(run: &Run, gone: &Reading, event: &[Reading]) -> Option<Span>
         .iter()
         .rev()
         .find(|seen| verdict_on_turn(seen) == Some(false) && !seen.early);
-    let mut from = turnless.map_or(gone.join_sent, |seen| seen.sent);
+    let mut from = turnless.map_or(gone.join_sent, |seen| run.known_since(seen.sent));
     // A ticket that was removed by its owner is not called after that.
     let left = matches!(last.what, What::Left);
     let mut to = if left {

@@ -227,6 +227,21 @@ impl Run {
         by
     }
 
+    /// Since when an answer to what was asked at `asked` may be: all that any node knew before, the one
+    /// that answered had heard of (see [`Self::heard_by`]). One that hung answers late from what it knew.
+    pub fn known_since(&self, asked: u64) -> u64 {
+        let lag = self.terms.lag;
+        let mut since = asked.saturating_sub(lag);
+        since = since.saturating_sub(3 * self.held_up(since, asked));
+        for outage in self.outages.iter().rev() {
+            let apart = matches!(outage.what, Down::Store { .. } | Down::Frozen);
+            if apart && lag > 0 && outage.killed <= asked && since <= outage.ready + lag {
+                since = since.min(outage.killed.saturating_sub(lag));
+            }
+        }
+        since
+    }
+
     /// How late a timer was at most, of those that may have held up what one node tells another.
     fn held_up(&self, told: u64, by: u64) -> u64 {
         if self.terms.lag == 0 {

@@ -1,13 +1,16 @@
 //! A gate that lost what it had acknowledged learns it again from the nodes.
 
-use super::{Change, Gate, TURN, lapsed};
+use super::{Change, Gate, LAPSE_GRACE, TURN, lapsed};
 use crate::model::Micros;
 use crate::model::gate::{GatePolicy, LOST_AT_MOST, SettleRequest};
+
+/// What is known of a turn that was told again outlives it by this. Microseconds.
+const TOLD_MIN: u64 = 60 * LAPSE_GRACE;
 
 impl Gate {
     /// Takes over turns and entries that nodes know of. What is news was given without being paid
     /// for here, so the bucket pays, each at its moment as far as it was not filled beyond that; below
-    /// zero if it must, since leases and lapsed turns that had paid come back. What was given before
+    /// zero if it must, since leases that had paid come back. Such turns do not: they may have before. What was given before
     /// this bucket began was paid from another: it can only empty this one, and that of a gate that
     /// knew nothing at all is empty. What is older than [`LOST_AT_MOST`] was lost with such a bucket.
     /// Shares are paid for by what was withheld. Harmless when repeated. O(n log n) of what is told.
@@ -36,7 +39,7 @@ impl Gate {
             if self.entered.by_id.contains_key(&turn.id) {
                 continue;
             }
-            if lapsed(turn.until, now) {
+            if turn.until <= now {
                 // Missed: it was paid for and came back, and its owner may, or is not counted any more.
                 let until = Micros(turn.until.0.saturating_add(policy.late_grace));
                 let remembered = until.0.saturating_add(policy.ticket_ttl);
@@ -60,7 +63,13 @@ impl Gate {
                 if turn.until.0 <= missed {
                     continue;
                 }
+            }
+            // Nobody knows whether it came back in what was lost: it does not come back (again).
+            let told_again = Micros(turn.until.0.saturating_add(policy.late_grace.max(TOLD_MIN)));
+            if request.shared {
                 learnt.push(Change::Missed(turn.id, None));
+            } else {
+                learnt.push(Change::Missed(turn.id, Some(told_again)));
             }
             news.push(Micros(turn.until.0.saturating_sub(policy.ready_ttl)));
             self.learn(learnt, changes);

@@ -119,7 +119,7 @@ fn many_short_fillings_pay_what_one_long_one_pays() {
     bench.call(ids(0..4));
     for _ in 0..150_000 {
         bench.now += 10_000;
-        bench.gate.refill(Micros(bench.now), &slow);
+        bench.gate.refill(Micros(bench.now), &slow, true);
     }
     // 1,500 s at 0.0007 a second.
     assert_eq!(bench.call(ids(4..9)), ids(4..5));
@@ -432,4 +432,25 @@ fn what_was_paid_for_by_a_turn_that_comes_back_is_owed_until_then() {
     let mut request = bench.request(ids(20..30));
     request.given_back = ids(0..1);
     assert_eq!(bench.ask(&request).called.len(), 1);
+}
+
+#[test]
+fn a_turn_that_is_told_again_after_a_loss_comes_back_to_no_bucket() {
+    let mut bench = Bench::new(policy());
+    let at = SECOND / 2;
+    fallen_back(&mut bench, SECOND / 2, &[(10, at)]);
+    assert_eq!(bench.gate.bucket.level, 0);
+    let mut request = bench.request(vec![]);
+    request.given_back = ids(10..11);
+    bench.ask(&request);
+    assert_eq!(bench.gate.bucket.level, 0);
+}
+
+#[test]
+fn a_turn_that_is_over_when_it_is_told_is_not_open_again() {
+    let mut bench = Bench::new(policy());
+    let ttl = bench.policy.ready_ttl;
+    fallen_back(&mut bench, ttl, &[(10, 0)]);
+    assert!(!bench.gate.called.by_id.contains_key(&id(10)));
+    assert!(bench.gate.missed.by_id.contains_key(&id(10)));
 }

@@ -64,11 +64,11 @@ impl Redis {
         let pass_ttl = newest.policy.pass_ttl;
         let keyring = self.keys.load_full();
         let base = keyring.home_base(event);
-        let [_, called, _, active, entered, pass, ends] = keys::gate(base, event);
+        let [_, called, missed, active, entered, pass, ends] = keys::gate(base, event);
         let names = [keys::state(base), keys::feed(base)];
         let names = names
             .into_iter()
-            .chain([called, active, entered, pass, ends]);
+            .chain([called, missed, active, entered, pass, ends]);
         let mut call = Call::new(&self.scripts.admit, names.collect());
         self.clock_and_feed(&mut call);
         call.arg(event.as_str())

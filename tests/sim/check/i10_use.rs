@@ -1,5 +1,6 @@
 //! I10: while people wait and the site has room, at least 95 % of the rate is used.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate::model::Micros;
@@ -16,6 +17,8 @@ use crate::sim::visitor::Habit;
 const RECOVERY: Duration = Duration::from_secs(16);
 /// Shorter stretches tell nothing.
 const SHORTEST: Duration = Duration::from_secs(3);
+/// Gates are not asked more often than this.
+const PERIOD: Duration = Duration::from_millis(2);
 /// A stretch begins so long after somebody was first told to wait, since gates are asked and
 /// leases come back.
 const SETTLES: Duration = Duration::from_secs(1);
@@ -47,10 +50,21 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
         };
         let lines = reading.run.ledger.iter();
         let within = lines.filter(|line| line.at > from && line.at <= to);
-        let turns: f64 = within.map(|line| given(line.deed)).sum();
-        let allowed = policy.rate * lasts.as_secs_f64();
-        // The turn that is being saved up.
-        let least = 0.95 * allowed - 1.0 - policy.rate * 0.1;
+        let turns: f64 = within.clone().map(|line| given(line.deed)).sum();
+        let mut allowed = policy.rate * lasts.as_secs_f64();
+        if policy.burst == 1 {
+            // The bucket is full while the question for what is in it is on its way.
+            let way = Duration::from_millis(reading.run.plan.setting.latency) + PERIOD;
+            allowed /= 1.0 + policy.rate * way.as_secs_f64();
+        }
+        // The turn that is being saved up, and what came back to a bucket that had no room for it.
+        let mut back: BTreeMap<Micros, u32> = BTreeMap::new();
+        for line in within.filter(|line| line.deed == Deed::Ended) {
+            *back.entry(line.at).or_default() += 1;
+        }
+        let lost = |back: &u32| f64::from((back + 1).saturating_sub(policy.burst).min(*back));
+        let lost: f64 = back.values().map(lost).sum();
+        let least = 0.95 * allowed - 1.0 - policy.rate * 0.1 - lost;
         verdict.expect(turns >= least, || {
             let (from, to) = (sec(from), sec(to));
             format!("{turns} turns from {from} to {to}, of {allowed:.1}")

@@ -25,37 +25,52 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
     verdict
 }
 
+/// Turns ahead of the pace, in windows that are allowed one burst.
+struct Ahead {
+    burst: f64,
+    turns: f64,
+}
+
 /// By what gates did.
 fn turns(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
-    let (mut excess, mut last) = (0.0f64, START);
+    let mut last = START;
+    // Windows that began before a burst was made smaller are allowed the greater one.
+    let mut windows: Vec<Ahead> = Vec::new();
     let mut open: BTreeMap<TicketId, Micros> = BTreeMap::new();
     for line in &reading.run.ledger {
+        let burst = f64::from(policies.burst(line.at));
+        if windows.last().is_none_or(|last| burst < last.burst) {
+            windows.push(Ahead { burst, turns: 0.0 });
+        }
         // By the rate of the whole stretch, which may have changed in it.
         let rates = policies.between(last, line.at).map(|policy| policy.rate);
         let rate = rates.fold(0.0, f64::max);
         // It is the store's clock that pays.
         let time = line.at.since(last).as_secs_f64() + reading.store_jumped(last, line.at);
-        excess = (excess - rate * time).max(0.0);
         last = line.at;
-        match line.deed {
+        let turns = match line.deed {
             Deed::Given { until } => {
                 // One that a node gave by itself may have lapsed with nobody told.
                 let before = open.insert(line.id, until);
-                if before.is_none_or(|before| before.after(KEPT) < line.at) {
-                    excess += 1.0;
-                }
+                let is_new = before.is_none_or(|before| before.after(KEPT) < line.at);
+                if is_new { 1.0 } else { 0.0 }
             }
-            Deed::Ended if open.remove(&line.id).is_some() => excess = (excess - 1.0).max(0.0),
+            Deed::Ended if open.remove(&line.id).is_some() => -1.0,
             Deed::Entered => {
                 open.remove(&line.id);
+                0.0
             }
-            _ => {}
+            _ => 0.0,
+        };
+        for ahead in &mut windows {
+            ahead.burst = ahead.burst.max(burst);
+            ahead.turns = ((ahead.turns - rate * time).max(0.0) + turns).max(0.0);
+            let Ahead { burst, turns } = *ahead;
+            verdict.expect(turns <= burst + 1e-3, || {
+                let (id, at) = (line.id, sec(line.at));
+                format!("{turns:.2} turns ahead of the pace, of {burst}, with {id} at {at}")
+            });
         }
-        let burst = f64::from(policies.burst(line.at));
-        verdict.expect(excess <= burst + 1e-3, || {
-            let (id, at) = (line.id, sec(line.at));
-            format!("{excess:.2} turns ahead of the pace, of {burst}, with {id} at {at}")
-        });
     }
 }
 

@@ -7,53 +7,62 @@ use tidegate::model::{Micros, Policy, PolicyPatch};
 use super::reading::Reading;
 use crate::room::house::START;
 use crate::sim::net::Trouble;
-use crate::sim::plan::What;
+use crate::sim::plan::{Op, What};
 
 /// What is known of a change everywhere after this, mostly.
 /// (a node that cannot hear of changes goes on for ten seconds).
 const SPREADS: Duration = Duration::from_secs(13);
 /// Requests may be this late when the plan has late ones.
 const LATE: Duration = Duration::from_secs(30);
+/// A node that lives so long after a loss has told the store what it forgot, in milliseconds.
+const DIES_BY: u64 = 10_000;
 
-/// Policies and from when on each holds.
+/// Policies, from when on each holds, and until when some gate may go by it.
 pub struct Policies {
-    of: Vec<(Micros, Policy)>,
-    lingers: Duration,
+    of: Vec<(Micros, Option<Micros>, Policy)>,
 }
 
 impl Policies {
     pub fn of(reading: &Reading<'_>) -> Self {
         let plan = &reading.run.plan;
         let base = &plan.setting.policy;
-        let mut of = vec![(START, base.clone())];
+        let mut changes = vec![(START, base.clone(), false)];
         let mut late = false;
         for op in &plan.ops {
             match &op.what {
                 What::Patch(patch) => {
-                    let at = START.after(Duration::from_millis(op.at));
-                    of.push((at, patched(base, patch)));
+                    let lost = may_be_lost(&plan.ops, op);
+                    changes.push((moment(op.at), patched(base, patch), lost));
                 }
                 What::Trouble { trouble, .. } => late |= *trouble == Trouble::Late,
                 _ => {}
             }
         }
-        of.push((reading.run.healed, base.clone()));
+        if plan.pauses {
+            let paused = Policy {
+                paused: true,
+                ..base.clone()
+            };
+            changes.push((moment(plan.active), paused, false));
+        }
+        changes.push((reading.run.healed, base.clone(), false));
         let lingers = if late { LATE } else { SPREADS };
-        Self { of, lingers }
+        let over = |after: usize| {
+            let next = changes[after + 1..].iter().find(|(.., lost)| !lost);
+            next.map(|(at, ..)| at.after(lingers))
+        };
+        let changed = changes.iter().enumerate();
+        let of = changed.map(|(number, (from, policy, _))| (*from, over(number), policy.clone()));
+        Self { of: of.collect() }
     }
 
     /// All that some gate may have gone by between two moments.
     pub fn between(&self, from: Micros, to: Micros) -> impl Iterator<Item = &Policy> {
-        let until = |at: usize| {
-            self.of
-                .get(at + 1)
-                .map(|(next, _)| next.after(self.lingers))
-        };
-        let held = self.of.iter().enumerate();
-        held.filter(move |(at, (begin, _))| {
-            *begin <= to && until(*at).is_none_or(|until| until >= from)
+        let held = self.of.iter();
+        held.filter(move |(begin, until, _)| {
+            *begin <= to && until.is_none_or(|until| until >= from)
         })
-        .map(|(_, (_, policy))| policy)
+        .map(|(_, _, policy)| policy)
     }
 
     /// The highest rate of a moment.
@@ -75,8 +84,30 @@ impl Policies {
 
     /// The moments at which something changes.
     pub fn changes(&self) -> impl Iterator<Item = Micros> {
-        self.of.iter().skip(1).map(|(at, _)| *at)
+        self.of.iter().skip(1).map(|(at, ..)| *at)
     }
+}
+
+fn moment(millis: u64) -> Micros {
+    START.after(Duration::from_millis(millis))
+}
+
+/// Whether the store lost a change before all nodes looked for it, and a node died meanwhile: that may
+/// have been the only one to know.
+fn may_be_lost(ops: &[Op], change: &Op) -> bool {
+    let lost_at = |op: &&Op| {
+        let forgets = match op.what {
+            What::Lose { back, .. } => back,
+            What::Wipe { .. } => u64::MAX,
+            _ => 0,
+        };
+        op.at >= change.at && op.at - change.at < forgets.min(SPREADS.as_millis() as u64)
+    };
+    ops.iter().filter(lost_at).any(|loss| {
+        let dies = |op: &&Op| matches!(op.what, What::Crash { .. } | What::Drain { .. });
+        let mut deaths = ops.iter().filter(dies).map(|op| op.at);
+        deaths.any(|at| at >= change.at && at <= loss.at + DIES_BY)
+    })
 }
 
 fn patched(base: &Policy, patch: &PolicyPatch) -> Policy {

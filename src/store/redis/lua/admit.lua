@@ -1,7 +1,7 @@
 -- Lets in tickets whose turn it is, as `enter` would, together; whatever else there is to say of a
 -- ticket is left to that. Most who enter come in here: it is short for that reason.
 --
--- KEYS: state, feed, called, active, entered, pass, ends.
+-- KEYS: state, feed, called, missed, active, entered, pass, ends.
 -- ARGV: clock, feed age in ms, feed batches, event, node, how long a pass holds, then of each ticket
 --       the id and what the pass is made from.
 local LAPSE_GRACE, ENTERED = 1000000, 9
@@ -11,8 +11,8 @@ for k = 7, #ARGV, 2 do
   ids[#ids + 1] = ARGV[k]
 end
 local turns = redis.call('ZMSCORE', KEYS[3], unpack(ids))
-local entered = redis.call('ZMSCORE', KEYS[5], unpack(ids))
-local passes = redis.call('HMGET', KEYS[6], unpack(ids))
+local entered = redis.call('ZMSCORE', KEYS[6], unpack(ids))
+local passes = redis.call('HMGET', KEYS[7], unpack(ids))
 
 local at, till = text(now), text(now + tonumber(ARGV[6]))
 local answers, seen, inside, entries, ends, written, records = {}, {}, {}, {}, {}, {}, {}
@@ -32,10 +32,11 @@ for k, id in ipairs(ids) do
 end
 if #inside > 0 then
   redis.call('ZREM', KEYS[3], unpack(inside))
-  redis.call('ZADD', KEYS[4], unpack(ends))
-  redis.call('ZADD', KEYS[5], unpack(entries))
-  redis.call('HSET', KEYS[6], unpack(written))
-  redis.call('ZADD', KEYS[7], unpack(ends))
+  redis.call('ZREM', KEYS[4], unpack(inside))
+  redis.call('ZADD', KEYS[5], unpack(ends))
+  redis.call('ZADD', KEYS[6], unpack(entries))
+  redis.call('HSET', KEYS[7], unpack(written))
+  redis.call('ZADD', KEYS[8], unpack(ends))
   -- The version is not looked up for this: it stays what it was, and the greatest counts.
   publish(KEYS[1], KEYS[2], ARGV[1], now, tonumber(ARGV[2]), ARGV[3], 'g', ARGV[4],
     'r', struct.pack('>I2I8I8', tonumber(ARGV[5]), 0, now) .. table.concat(records))

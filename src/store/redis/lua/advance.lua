@@ -40,10 +40,14 @@ end
 -- Disposes of what is over, and answers the tickets whose turns lapsed.
 local function dispose()
   local missed = pop(KEY.called, now - LAPSE_GRACE)
-  for _, id in ipairs(missed) do
+  -- Those that were told again after a loss may have come back before.
+  local told_again = scores(KEY.missed, missed)
+  local back = 0
+  for k, id in ipairs(missed) do
+    back = back + (told_again[k] and 0 or 1)
     miss(id)
   end
-  refund(#missed)
+  refund(back)
   pop(KEY.missed, now - policy.ticket_ttl)
   pop(KEY.active, now)
   bulk('HDEL', KEY.pass, pop(KEY.ends, now))
@@ -176,7 +180,8 @@ function advance()
     return { text(bucket.version), 1, {}, {}, {}, '0', 0, 0, '0', 0, {} }
   end
   advanced = true
-  refill()
+  -- Who could not call by what it knows may know of an old rate.
+  refill(#candidates > 0 or lease_wanted > 0)
   local missed = dispose()
   local late = presence == 'here' and sent_at + LATE_AFTER < now or not newer()
   local heard = false
@@ -184,7 +189,7 @@ function advance()
     heard = note_presence()
     -- One that is late may speak of a turn that was given anew since.
     for _, id in ipairs(given_back) do
-      if redis.call('ZREM', KEY.called, id) == 1 then
+      if redis.call('ZREM', KEY.called, id) == 1 and not redis.call('ZSCORE', KEY.missed, id) then
         refund(1)
       end
     end

@@ -22,9 +22,10 @@ local function let_in(said)
     return { 'over' }
   end
   if how >= KNOWN then
-    -- Forgotten with a write that was lost.
+    -- Forgotten with a write that was lost. It may be inside for as long as if it had entered just now.
     redis.call('ZREM', KEY.called, id)
     redis.call('ZADD', KEY.entered, text(now), id)
+    redis.call('ZADD', KEY.active, text(now + policy.pass_ttl), id)
     note(ENTERED, id, now)
     return { 'over' }
   end

@@ -253,7 +253,8 @@ local function gain(at)
   return gained, accounted
 end
 
-local function refill()
+-- The rate of who asks counts from now on if it is heeded.
+local function refill(heeded)
   local gained, accounted = gain(now)
   look_around()
   local first = bucket.filled_at == 0
@@ -264,12 +265,14 @@ local function refill()
   bucket.level = math.min(bucket.level + gained, room())
   if first or bucket.filled_at - now > CLOCK_BACK_MAX then
     bucket.filled_at = math.max(now, 1)
-  elseif bucket.rate ~= policy.rate then
+  elseif heeded and bucket.rate ~= policy.rate then
     bucket.filled_at = math.max(bucket.filled_at, now)
   else
     bucket.filled_at = bucket.filled_at + accounted
   end
-  bucket.rate = policy.rate
+  if first or heeded then
+    bucket.rate = policy.rate
+  end
 end
 
 -- A ticket has a turn again, or needs none: what it missed is forgotten.
@@ -293,7 +296,7 @@ local function claim(id, till, by)
   end
   load()
   if bucket.filled_at > 0 then
-    refill()
+    refill(false)
   end
   local lease = bucket.leases[by]
   if lease and lease.held > 0 then

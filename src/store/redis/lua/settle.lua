@@ -9,6 +9,8 @@ local turns_from = entries_from + 2 * tonumber(ARGV[19])
 local fresh = bucket.filled_at == 0
 -- When what is news was given.
 local news = {}
+-- What is known of a turn that was told again outlives it by this.
+local TOLD_MIN = 60 * LAPSE_GRACE
 
 for k = entries_from, turns_from - 1, 2 do
   local id, at = ARGV[k], tonumber(ARGV[k + 1])
@@ -30,7 +32,7 @@ for k = turns_from, #ARGV, 2 do
   local missed = redis.call('ZSCORE', KEY.missed, id)
   if redis.call('ZSCORE', KEY.entered, id) then
     -- It needs no turn.
-  elseif lapsed(till) then
+  elseif till <= now then
     -- Missed: it was paid for and came back, and its owner may, or is not counted any more.
     if not open and not missed and till + policy.late_grace + policy.ticket_ttl > now then
       redis.call('ZADD', KEY.missed, text(till + policy.late_grace), id)
@@ -45,7 +47,12 @@ for k = turns_from, #ARGV, 2 do
       note(CALLED, id, till)
     end
     if new then
-      redis.call('ZREM', KEY.missed, id)
+      if shared then
+        redis.call('ZREM', KEY.missed, id)
+      else
+        -- It may have come back in what was lost: it does not come back (again).
+        redis.call('ZADD', KEY.missed, text(till + math.max(policy.late_grace, TOLD_MIN)), id)
+      end
       news[#news + 1] = math.max(till - policy.ready_ttl, 0)
     end
   end
