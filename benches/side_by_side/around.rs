@@ -67,6 +67,39 @@ pub fn joins(stage: &Stage) -> Joins {
     }
 }
 
+/// Resident bytes a visitor, on the way up and after a start, over the cluster and embedded.
+pub fn memory(stage: &Stage) -> String {
+    let grown = |server: &Server, empty: u64, visitors: usize| {
+        let held = resident(server.pid()).saturating_sub(empty);
+        format!("{:.1}", held as f64 / visitors as f64)
+    };
+    let plan = &stage.plan;
+    let mut lines = Vec::new();
+    for (shared, visitors) in [(true, plan.visitors), (false, plan.visitors)]
+        .into_iter()
+        .chain(plan.other_sizes.iter().map(|n| (false, *n)))
+    {
+        stage.empty_cluster();
+        let settings = if shared {
+            stage.on_cluster(0, 1)
+        } else {
+            stage.embedded()
+        };
+        let server = stage.tidegate(settings.clone());
+        let empty = resident(server.pid());
+        drop(stage.join(&server, visitors));
+        let joined = grown(&server, empty, visitors);
+        drop(server);
+        let server = stage.tidegate(settings);
+        let store = if shared { "cluster" } else { "embedded" };
+        let started = grown(&server, empty, visitors);
+        lines.push(format!(
+            "{visitors} in {store}: {joined} bytes each, {started} after a start"
+        ));
+    }
+    lines.join("\n")
+}
+
 /// Polls at the limit while others join and enter.
 pub fn beside(stage: &Stage) -> Beside {
     let plan = &stage.plan;
@@ -293,6 +326,7 @@ pub fn connections(stage: &Stage) -> Connections {
     std::thread::sleep(Duration::from_secs(3));
     let after = resident(server.pid());
     Connections {
+        wanted: stage.plan.idle_connections,
         open: held.len(),
         bytes_each_idle: after.saturating_sub(before) as f64 / held.len().max(1) as f64,
         cpu_percent: idle_percent(&[server.pid()], Duration::from_secs(3)),

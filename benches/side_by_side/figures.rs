@@ -34,6 +34,8 @@ pub struct Figures {
     pub fleet: Vec<Fleet>,
     pub start: Start,
     pub connections: Connections,
+    /// Parts that broke off: their figures are zeros.
+    pub failed: Vec<&'static str>,
 }
 
 /// A design at its limit: medians over the rounds.
@@ -88,7 +90,7 @@ pub struct Cell {
 }
 
 /// Latency at half of the most, open loop.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Half {
     pub asked_per_sec: f64,
     pub tidegate_p99_ms: f64,
@@ -99,7 +101,7 @@ pub struct Half {
     pub p999_vs_bare: f64,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Joins {
     pub memory_per_sec: f64,
     pub memory_vs_bare: f64,
@@ -112,7 +114,7 @@ pub struct Joins {
 }
 
 /// Polls at the limit while others join and enter.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Beside {
     pub joins_per_sec: f64,
     pub enters_per_sec: f64,
@@ -138,14 +140,16 @@ pub struct Fleet {
     pub redis_cpu_percent_polled: f64,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Start {
     pub visitors: usize,
     pub from_redis_sec: f64,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Connections {
+    pub wanted: usize,
+    /// Fewer where the system allows a process no more open files.
     pub open: usize,
     pub bytes_each_idle: f64,
     /// Processor time that keeping them costs, percent of a core.

@@ -55,19 +55,52 @@ fn main() {
     cores.take_load_side();
     machine::allow_files(plan.idle_connections + 10_000);
     let stage = Stage::open(cores, plan);
-    if arguments.iter().any(|argument| argument == "status") {
-        // For work on the status path: that and the bare server, nothing else.
-        let sizes = [1_000, stage.plan.visitors];
-        return sizes
-            .iter()
-            .for_each(|n| println!("{:#?}", compare::size(&stage, *n)));
+    let mut named = arguments.iter().filter_map(|name| part(&stage, name));
+    if let Some(figures) = named.next() {
+        println!("{figures}");
+        return named.for_each(|figures| println!("{figures}"));
     }
     let figures = run(&stage, machine);
     report::write(&figures).expect("target/bench can be written");
+    if !figures.failed.is_empty() {
+        eprintln!("not measured: {}", figures.failed.join(", "));
+        std::process::exit(1);
+    }
+}
+
+/// Parts that broke off. What else was measured in half an hour is still worth reporting.
+#[derive(Default)]
+struct Failed(Vec<&'static str>);
+
+impl Failed {
+    fn unless<T: Default>(&mut self, part: &'static str, measure: impl FnOnce() -> T) -> T {
+        let measured = std::panic::catch_unwind(std::panic::AssertUnwindSafe(measure));
+        measured.unwrap_or_else(|_| {
+            self.0.push(part);
+            T::default()
+        })
+    }
+}
+
+/// One part alone, for work on it: its figures; `None` if that is no part's name.
+fn part(stage: &Stage, name: &str) -> Option<String> {
+    let plan = &stage.plan;
+    Some(match name {
+        "status" => [1_000, plan.visitors]
+            .map(|n| format!("{:#?}", compare::size(stage, n)))
+            .join("\n"),
+        "memory" => around::memory(stage),
+        "joins" => format!("{:#?}", around::joins(stage)),
+        "beside" => format!("{:#?}", around::beside(stage)),
+        "fleet" => format!("{:#?}", around::fleet(stage)),
+        "connections" => format!("{:#?}", around::connections(stage)),
+        _ => return None,
+    })
 }
 
 fn run(stage: &Stage, machine: Machine) -> Figures {
     let plan = &stage.plan;
+    let mut failed = Failed::default();
     let tidegate = stage.tidegate(stage.on_cluster(0, 1));
     let empty = resident(tidegate.pid());
     let crowd = stage.join(&tidegate, plan.visitors);
@@ -81,20 +114,19 @@ fn run(stage: &Stage, machine: Machine) -> Figures {
     };
     let vs = |name: &str| of(name).tidegate_vs_it.unwrap_or(f64::NAN);
     let here = compare::sized(plan.visitors, &turns[1], &turns[0], held);
-    let generator_vs_wrk = compared.confirmed();
-    let half = compared.half(of(TIDEGATE).polls_per_sec);
-    let paces = compared.paces();
+    let generator_vs_wrk = failed.unless("wrk", || compared.confirmed());
+    let most = of(TIDEGATE).polls_per_sec;
+    let half = failed.unless("latency at half of the limit", || compared.half(most));
+    let paces = failed.unless("given paces", || compared.paces());
     drop(compared);
     drop(tidegate);
-    let start = around::start(stage, plan.visitors);
+    let start = failed.unless("the start", || around::start(stage, plan.visitors));
     drop(crowd);
-    let mut sizes: Vec<_> = plan
-        .other_sizes
-        .iter()
-        .map(|n| compare::size(stage, *n))
-        .collect();
     let (status_vs_bare, bytes_per_visitor) = (here.vs_bare, here.bytes_per_visitor);
-    sizes.push(here);
+    let mut sizes = vec![here];
+    for n in &plan.other_sizes {
+        sizes.extend(failed.unless("another size", || Some(compare::size(stage, *n))));
+    }
     sizes.sort_by_key(|size| size.visitors);
     Figures {
         plan: plan.name,
@@ -112,12 +144,13 @@ fn run(stage: &Stage, machine: Machine) -> Figures {
         sizes,
         paces,
         half,
-        joins: around::joins(stage),
-        beside: around::beside(stage),
-        fleet: around::fleet(stage),
+        joins: failed.unless("joins", || around::joins(stage)),
+        beside: failed.unless("polls beside joins", || around::beside(stage)),
+        fleet: failed.unless("the fleet", || around::fleet(stage)),
         start,
-        connections: around::connections(stage),
+        connections: failed.unless("connections", || around::connections(stage)),
         limit,
+        failed: failed.0,
         machine,
     }
 }

@@ -44,6 +44,10 @@ const NOTHING: u64 = u64::MAX;
 /// Records that a lane keeps room for when fewer wait.
 const ROOM_KEPT: usize = 1_024;
 
+/// What somebody waits for is sent after this part of the flush interval: at 10,000 joins a second
+/// that still makes some twenty of them one call.
+const AWAITED_PART: u32 = 5;
+
 /// Encoded size of a record, in bytes (`codec` holds it to that).
 const RECORD_BYTES: usize = 29;
 
@@ -81,13 +85,20 @@ struct State {
     tail: Tail,
     /// What is to be written again, oldest first.
     again: VecDeque<Batch>,
-    /// Something that waits is not patient.
-    hurried: bool,
+    /// The greatest of all that wait.
+    hurry: Hurry,
     records: u64,
     batches: u64,
 }
 
 impl State {
+    /// Has the lane hurry so much at least. Whether that is more than before.
+    fn hurries(&mut self, hurry: Hurry) -> bool {
+        let more = hurry > self.hurry;
+        self.hurry = self.hurry.max(hurry);
+        more
+    }
+
     /// A rush leaves a long queue behind, which would weigh more than the line that came of it.
     fn give_back_room(&mut self) {
         let needed = self.waiting.len().max(ROOM_KEPT) * 2;
@@ -95,6 +106,18 @@ impl State {
             self.waiting.shrink_to(needed);
         }
     }
+}
+
+/// How soon a record is to be on its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Hurry {
+    /// With company: after [`Limits::patient_interval`].
+    #[default]
+    Patient,
+    /// After [`Limits::flush_interval`].
+    Soon,
+    /// Somebody waits for the store's answer: with those of this moment, after a fraction of it.
+    Awaited,
 }
 
 /// The batch on its way.
@@ -166,12 +189,12 @@ impl Journal {
     /// above `records_max`) the record is dropped and the lane marked as [`Journal::take_lost`]
     /// tells. About 50 ns.
     pub fn append(&self, now: Micros, event: &EventId, record: Record) -> (u16, u64) {
-        self.push(now, event, record, true)
+        self.push(now, event, record, Hurry::Soon)
     }
 
     /// Appends a record that nobody is in a hurry to hear of: it waits for company a while longer.
     pub fn append_patient(&self, now: Micros, event: &EventId, record: Record) -> (u16, u64) {
-        self.push(now, event, record, false)
+        self.push(now, event, record, Hurry::Patient)
     }
 
     /// A lane for a ticket whose id is yet to be made: the same one for a while, so that batches are
@@ -188,7 +211,7 @@ impl Journal {
         lane + u16::from(passes)
     }
 
-    fn push(&self, now: Micros, event: &EventId, record: Record, hurried: bool) -> (u16, u64) {
+    fn push(&self, now: Micros, event: &EventId, record: Record, hurry: Hurry) -> (u16, u64) {
         let lane_number = record.id.partition(self.partitions());
         let lane = &self.lanes[usize::from(lane_number)];
         let bound = self
@@ -208,8 +231,7 @@ impl Journal {
         let (number, depth, hurries) = {
             let mut state = lane.state.lock();
             state.records += 1;
-            let hurries = hurried && !state.hurried;
-            state.hurried |= hurried;
+            let hurries = state.hurries(hurry);
             state.waiting.push_back(Pending {
                 event: event.clone(),
                 record,
@@ -286,7 +308,9 @@ impl Journal {
                 .for_each(|(_, records)| records.shrink_to_fit());
         }
         state.give_back_room();
-        state.hurried &= !state.waiting.is_empty();
+        if state.waiting.is_empty() {
+            state.hurry = Hurry::Patient;
+        }
         self.held.fetch_sub(dropped, Ordering::Relaxed);
         state.batches += 1;
         let last = state.records - state.waiting.len() as u64;
@@ -384,13 +408,20 @@ impl Journal {
             .any(|lane| !lane.state.lock().again.is_empty())
     }
 
-    /// Waits until a record is durable, and has its lane hurry.
+    /// Waits until a record is durable, and has its lane hurry: some milliseconds, mostly the store's.
     pub async fn durable(&self, lane: u16, number: u64) {
         let Some(lane) = self.lanes.get(usize::from(lane)) else {
             return;
         };
-        lane.state.lock().hurried = true;
-        self.wake.notify_one();
+        let hurries = {
+            let mut state = lane.state.lock();
+            let cut = state.records - state.waiting.len() as u64;
+            // What is on its way already cannot be made to hurry.
+            number > cut && state.hurries(Hurry::Awaited)
+        };
+        if hurries {
+            self.wake.notify_one();
+        }
         let mut mark = lane.acknowledged.subscribe();
         // The sender lives as long as the journal, which we borrow.
         let _ = mark.wait_for(|acknowledged| *acknowledged >= number).await;
@@ -444,10 +475,10 @@ impl Journal {
     }
 
     fn patience(&self, state: &State) -> Duration {
-        if state.hurried {
-            self.limits.flush_interval
-        } else {
-            self.limits.patient_interval
+        match state.hurry {
+            Hurry::Patient => self.limits.patient_interval,
+            Hurry::Soon => self.limits.flush_interval,
+            Hurry::Awaited => self.limits.flush_interval / AWAITED_PART,
         }
     }
 

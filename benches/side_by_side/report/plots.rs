@@ -124,6 +124,9 @@ fn bars(
 /// A line for each design over the paces; what is measured, on a logarithmic axis.
 fn over_pace(figures: &Figures, title: &str, of: fn(&Cell) -> f64) -> Result<String, Failed> {
     let cells = &figures.paces;
+    if cells.is_empty() {
+        return Ok(String::new());
+    }
     let shown: Vec<_> = [TIDEGATE, BEST, INDEX, POOLED, KEYS]
         .into_iter()
         .filter(|design| cells.iter().any(|cell| cell.design == *design))

@@ -71,7 +71,7 @@ pub fn how(figures: &Figures) -> String {
          (A B C A B C …), {} rounds of {} s; figures are medians, ratios are taken within each \
          round. {} visitors wait, and each polls with a token of their own. Processes that wanted \
          a core when it began: {} (well under 1 on a quiet machine; else trust the processor time, \
-         not the clock). {}",
+         not the clock). {}{}",
         machine.processor,
         machine.cores,
         machine.memory_gib,
@@ -88,6 +88,13 @@ pub fn how(figures: &Figures) -> String {
             .map_or_else(String::new, |ratio| format!(
                 "The load generator finds {ratio:.2} of what `wrk` finds."
             )),
+        match figures.failed.as_slice() {
+            [] => String::new(),
+            parts => format!(
+                " **Not measured, and shown as zeros or not at all: {}.**",
+                parts.join(", ")
+            ),
+        },
     )
 }
 
@@ -288,8 +295,12 @@ fn others(figures: &Figures) -> Table {
         (
             "open connections, left alone",
             format!(
-                "{}: {:.0} bytes each, {:.2} % of a core",
+                "{}{}: {:.0} bytes each, {:.2} % of a core",
                 count(connections.open as f64),
+                match connections.open < connections.wanted {
+                    true => " (a process may open no more files here)",
+                    false => "",
+                },
                 connections.bytes_each_idle,
                 connections.cpu_percent
             ),

@@ -161,6 +161,24 @@ proptest! {
 }
 
 #[test]
+fn what_somebody_waits_for_goes_sooner_and_takes_along_what_is_there() {
+    let journal = journal(100, 10);
+    let at = |ms: u64| Micros(ms * 1_000);
+    journal.append_patient(at(0), &event("a"), record(0, 1));
+    let (lane, number) = journal.append_patient(at(1), &event("a"), record(0, 2));
+    let mut waiting = std::pin::pin!(journal.durable(lane, number));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    assert_eq!(journal.due(), Some(at(2)));
+    let batch = journal.cut(lane, at(2), at(2), false).expect("due");
+    assert_eq!(batch.len(), 2);
+    journal.append_patient(at(3), &event("a"), record(0, 3));
+    journal.acknowledge(lane);
+    assert!(waiting.as_mut().poll(&mut context).is_ready());
+    assert_eq!(journal.due(), Some(at(203)), "patient again");
+}
+
+#[test]
 fn patient_records_wait_for_company_until_a_hurried_one_comes() {
     let journal = journal(100, 50);
     let at = |ms: u64| Micros(ms * 1_000);

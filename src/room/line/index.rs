@@ -56,10 +56,7 @@ impl Index {
     /// The table, and the hash fragment, of ids that begin with `prefix`.
     fn hash(&self, prefix: u64) -> (&ArcSwap<Table>, u32) {
         let hash = self.hasher.hash_one(prefix);
-        let shard = self
-            .shards
-            .get()
-            .and_then(|shards| shards.get(hash as usize % SHARDS));
+        let shard = self.shards.get().and_then(|shards| shards.get(shard(hash)));
         (shard.unwrap_or(&self.first), (hash >> 32) as u32)
     }
 
@@ -90,7 +87,7 @@ impl Index {
             table.put(fragment, index);
             return;
         }
-        let larger = table.rehashed((held + 1) * 2);
+        let larger = table.rehashed(held + 1);
         larger.put(fragment, index);
         shard.store(Arc::new(larger));
     }
@@ -100,10 +97,10 @@ impl Index {
         let mut shards: Vec<Vec<(u32, u32)>> = vec![Vec::new(); SHARDS];
         for (fragment, index) in self.first.load().entries() {
             let hash = self.hasher.hash_one(prefix_of(index));
-            shards[hash as usize % SHARDS].push((fragment, index));
+            shards[shard(hash)].push((fragment, index));
         }
         let table = |entries: Vec<(u32, u32)>| {
-            let table = Table::new((entries.len() * 2).max(SLOTS_MIN));
+            let table = Table::new(slots_for(entries.len()));
             entries
                 .into_iter()
                 .for_each(|(fragment, index)| table.put(fragment, index));
@@ -123,11 +120,31 @@ impl Index {
             let smaller = if held == 0 {
                 Arc::clone(&NOTHING)
             } else {
-                Arc::new(table.rehashed(held * 2))
+                Arc::new(table.rehashed(held))
             };
             shard.store(smaller);
         }
     }
+}
+
+/// The shard of a hash. The first have half as many ids again as the last, evenly in between: so
+/// they outgrow their tables one after the other, as much of the index as ever is empty slots, and
+/// the table that one leaves is of the size that the next one wants.
+fn shard(hash: u64) -> usize {
+    // x (6 - x) / 5 for x from 0 to 1, whose slope falls from 6/5 to 4/5, in units of 2^-28.
+    let x = hash as u32 >> 4;
+    let x = u64::from(x);
+    let y = x * ((6 << 28) - x) / 5;
+    (y >> (56 - SHARDS.ilog2())) as usize
+}
+
+/// The slots of a table for `held` entries: at least twice as many, of sizes that all tables share.
+fn slots_for(held: usize) -> usize {
+    let mut slots = SLOTS_MIN;
+    while slots < held * 2 {
+        slots += slots / 2;
+    }
+    slots
 }
 
 impl Table {
@@ -213,9 +230,10 @@ impl Table {
         }
     }
 
-    /// A table of at least `slots` slots with the same entries.
-    fn rehashed(&self, slots: usize) -> Self {
-        let new = Self::new(slots.max(SLOTS_MIN));
+    /// A table with room for `held` entries and as it comes half as many more, and with the same
+    /// ones.
+    fn rehashed(&self, held: usize) -> Self {
+        let new = Self::new(slots_for(held));
         self.entries()
             .for_each(|(fragment, index)| new.put(fragment, index));
         new

@@ -7,10 +7,41 @@ const SLICE_TICKS: u32 = 8;
 
 /// Entries by the time at which to look at them. An entry is in it exactly once, from its creation
 /// until it is freed; it is not moved when it is polled for, but when its time comes and it turns
-/// out to be too early. So a poll costs nothing here, and an entry four to eight bytes.
+/// out to be too early. So a poll costs nothing here, and an entry little more than four bytes.
 #[derive(Default)]
 pub(super) struct Wheel {
-    slices: BTreeMap<u32, Vec<u32>>,
+    slices: BTreeMap<u32, Slice>,
+}
+
+/// In pieces: one vector for all would be half empty after it grew.
+#[derive(Default)]
+struct Slice {
+    full: Vec<Box<[u32]>>,
+    last: Vec<u32>,
+}
+
+/// Entries of a full piece.
+const PIECE: usize = 1_024;
+
+impl Slice {
+    fn push(&mut self, entry: u32) {
+        if self.last.len() == PIECE {
+            let full = std::mem::replace(&mut self.last, Vec::with_capacity(PIECE));
+            self.full.push(full.into_boxed_slice());
+        }
+        self.last.push(entry);
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        if self.last.is_empty() {
+            self.last = self.full.pop()?.into_vec();
+        }
+        self.last.pop()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.last.is_empty() && self.full.is_empty()
+    }
 }
 
 impl Wheel {
@@ -52,6 +83,17 @@ mod tests {
         assert_eq!(wheel.pop(15), None);
         assert_eq!(wheel.pop(16), Some(2));
         assert_eq!(wheel.pop(u32::MAX), None);
+        assert!(wheel.slices.is_empty());
+    }
+
+    #[test]
+    fn a_slice_of_many_pieces_gives_back_each_entry_once() {
+        let mut wheel = Wheel::default();
+        let many = 3 * PIECE as u32 + 7;
+        (0..many).for_each(|entry| wheel.arm(entry, 1));
+        let mut popped: Vec<_> = std::iter::from_fn(|| wheel.pop(8)).collect();
+        popped.sort_unstable();
+        assert!(popped.into_iter().eq(0..many));
         assert!(wheel.slices.is_empty());
     }
 }

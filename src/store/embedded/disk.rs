@@ -8,8 +8,9 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use super::tail::cut_torn;
 use super::{Fsync, OpenError};
 
-/// A table is written out of memory at this size.
-const TABLE_BYTES_IN_MEMORY: u64 = 32 << 20;
+/// A table is written out of memory at this size, as the engine counts: it takes up to twice that,
+/// and as much again for the one that is being written.
+const TABLE_BYTES_IN_MEMORY: u64 = 8 << 20;
 /// Journal files are disposed of beyond this much, so a start after a crash replays no more.
 const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 /// Blocks of tables kept in memory.

@@ -80,7 +80,7 @@ impl Default for Settings {
             fsync_interval: Duration::from_secs(1),
             keep_removed: Duration::from_secs(6 * 60 * 60),
             feed: FeedLimits {
-                records_max: 65_536,
+                records_max: 1_024,
                 ..FeedLimits::default()
             },
         }
