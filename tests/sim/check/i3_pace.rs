@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate::model::{Gone, Micros, TicketId};
+use tidegate::model::{Micros, TicketId};
 
 use super::Verdict;
 use super::policies::Policies;
 use super::reading::{Reading, sec};
 use crate::room::house::START;
-use crate::sim::history::{Answer, Seen};
+use crate::sim::history::Answer;
 use crate::sim::ledger::Deed;
 
 /// What a turn is kept beyond what its owner was told.
@@ -57,9 +57,7 @@ fn turns(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
             }
             Deed::Ended if open.remove(&line.id).is_some() => -1.0,
             Deed::Entered => {
-                if is_known(reading, &line.id) {
-                    open.remove(&line.id);
-                }
+                open.remove(&line.id);
                 0.0
             }
             _ => 0.0,
@@ -74,18 +72,6 @@ fn turns(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
             });
         }
     }
-}
-
-/// Whether anybody was told that a ticket entered. What the store lost before it did not happen, and its
-/// turn comes back.
-fn is_known(reading: &Reading<'_>, id: &TicketId) -> bool {
-    let told = |seen: &&Seen| {
-        matches!(
-            seen.answer,
-            Answer::Pass { .. } | Answer::Inside | Answer::Gone(Some(Gone::Entered))
-        )
-    };
-    reading.of_ticket(id).iter().any(told)
 }
 
 /// Visitors inside, by what gates did.
