@@ -8,7 +8,7 @@ use tidegate::room::answer::Phase;
 
 use super::fleet::Fleet;
 use super::history::Answer;
-use super::ledger::Deed;
+use super::ledger::{Deed, Line};
 use super::net::{Set, Trouble};
 use super::rulings::patched;
 use super::visitor::id_of;
@@ -97,14 +97,15 @@ fn check(fleet: &Fleet) {
     one_pass_each(fleet);
 }
 
+/// Who was called, turn by turn.
+fn called(fleet: &Fleet) -> impl Iterator<Item = TicketId> {
+    let given = |line: &Line| matches!(line.deed, Deed::Given { .. });
+    fleet.ledger().into_iter().filter(given).map(|line| line.id)
+}
+
 /// Whoever was called stands before all who were not.
 fn in_order(fleet: &Fleet) {
-    let called: BTreeSet<_> = fleet
-        .ledger()
-        .iter()
-        .filter(|line| matches!(line.deed, Deed::Given { .. }))
-        .map(|line| line.id)
-        .collect();
+    let called: BTreeSet<_> = called(fleet).collect();
     let is_called = fleet.line().into_iter().map(|key| called.contains(&key.id));
     assert!(is_called.is_sorted_by(|a, b| a >= b), "front first");
 }
@@ -298,12 +299,7 @@ fn who_missed_the_turn_of_a_share_and_is_back_holds_up_nobody() {
     }
     let before = fleet.turns();
     fleet.pass(10 * SECOND);
-    let turns: Vec<_> = fleet
-        .ledger()
-        .into_iter()
-        .filter(|line| matches!(line.deed, Deed::Given { .. }))
-        .map(|line| line.id)
-        .collect();
+    let turns: Vec<_> = called(&fleet).collect();
     assert!(turns.len() >= before + 100);
     let again: BTreeSet<_> = turns[before..].iter().copied().collect();
     assert!(missed.is_subset(&again), "who is back is called first");
