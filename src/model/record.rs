@@ -119,7 +119,8 @@ pub struct Batch {
     pub epoch: u32,
     /// The node's own count of batches on this partition, from 1.
     pub seq: u64,
-    /// The node's logical clock when it was cut.
+    /// Until when all that the node saw is told, by its clock: when this was cut, or less while
+    /// something else of it is on its way.
     pub clock: Micros,
     /// The records, in order within each event.
     pub events: Vec<(EventId, Vec<Record>)>,
