@@ -43,6 +43,11 @@ impl Kind {
             _ => None,
         }
     }
+
+    /// Whether it is a word about a turn: its moment is one of the store's clock.
+    pub const fn is_of_turn(self) -> bool {
+        matches!(self, Self::Called | Self::Missed | Self::Returned)
+    }
 }
 
 impl From<Kind> for u8 {
