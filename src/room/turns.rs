@@ -257,7 +257,7 @@ impl Room {
             called +=
                 u32::from(self.call(now, &event, &mut writer, &mut side, turn, ours(turn.until)));
         }
-        for id in &answer.entered {
+        for (id, at) in &answer.entered {
             let Some(view) = event.line.find(id) else {
                 continue;
             };
@@ -266,7 +266,8 @@ impl Room {
                     arrival: view.time,
                     id: *id,
                 };
-                self.remove(now, &event, &mut writer, &mut side, &key, Gone::Entered);
+                let entered = (*at, Gone::Entered);
+                self.remove_at(now, &event, &mut writer, &mut side, &key, entered);
             }
         }
         if called > 0 {
@@ -338,6 +339,7 @@ impl Room {
         turn: &Turn,
         until: Micros,
     ) -> bool {
+        side.gate.note_turn(turn);
         let Some(view) = event.line.find(&turn.id) else {
             side.early.keep(Record {
                 kind: Kind::Called,

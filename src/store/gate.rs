@@ -4,22 +4,18 @@
 //! (Turner, "New directions in communications", 1986) in whole micro-tokens pays for every call.
 //! What each step changed is reported as [`Change`]s, so that a durable store can write just those.
 
-use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 
 use shares::{Owner, Share, in_time};
 use timed::Timed;
 
 use crate::model::gate::{
-    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, Turn,
+    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, LAPSE_GRACE, Turn,
 };
 use crate::model::{EventId, Micros, NodeId, TicketId};
 
 /// One turn, in micro-tokens.
 const TURN: i64 = 1_000_000;
-/// A turn is kept this much longer than its owner was told, so that an answer in flight at the last
-/// moment still finds it. Microseconds.
-const LAPSE_GRACE: u64 = 1_000_000;
 /// A lease whose node has not asked for this long is dropped, its turns lost: a node must not give
 /// turns out of a lease that is older, or the cap may be exceeded by them. Microseconds.
 pub const LEASE_DROPPED_AFTER: u64 = 60_000_000;
@@ -69,12 +65,10 @@ pub enum Change {
     Called(TicketId, Option<Micros>),
     /// A ticket missed its turn (until when it may come back), or that is over.
     Missed(TicketId, Option<Micros>),
-    /// A ticket entered (when), or is forgotten.
+    /// A ticket entered (when, see [`GatePolicy::entry_at`]), or is forgotten.
     Entered(TicketId, Option<Micros>),
     /// A visitor is inside (until when at most), or no longer.
     Active(TicketId, Option<Micros>),
-    /// A pass was written (with its end), or ended.
-    Pass(TicketId, Option<(String, Micros)>),
 }
 
 /// Whether a turn that was promised until then is over for good.
@@ -93,8 +87,6 @@ pub struct Gate {
     missed: Timed,
     active: Timed,
     entered: Timed,
-    passes: AHashMap<TicketId, (String, Micros)>,
-    pass_ends: Timed,
     /// How many shares were out at the last filling.
     silent: u32,
 }
@@ -121,14 +113,6 @@ impl Gate {
             Change::Entered(id, None) => drop(self.entered.remove(&id)),
             Change::Active(id, Some(until)) => self.active.insert(id, until),
             Change::Active(id, None) => drop(self.active.remove(&id)),
-            Change::Pass(id, Some((pass, until))) => {
-                self.pass_ends.insert(id, until);
-                self.passes.insert(id, (pass, until));
-            }
-            Change::Pass(id, None) => {
-                self.pass_ends.remove(&id);
-                self.passes.remove(&id);
-            }
         }
     }
 
@@ -222,32 +206,17 @@ impl Gate {
         changes: &mut Vec<Change>,
     ) -> Entry {
         let id = request.id;
-        if let Some((pass, until)) = self.passes.get(&id).filter(|(_, until)| *until > now)
+        if let Some(&at) = self.entered.by_id.get(&id)
             && !mutant!(EnterTwice)
         {
-            return Entry::Again {
-                pass: pass.clone(),
-                until: *until,
-                now,
-            };
+            return Entry::Again { at, now };
         }
-        if self.entered.by_id.contains_key(&id) && !mutant!(EnterTwice) {
-            return Entry::Over;
-        }
-        if request.known && !mutant!(EnterTwice) {
-            // Forgotten with a write that was lost. It may be inside for as long as if it had entered
-            // just now.
+        if let Some(at) = request.known.filter(|_| !mutant!(EnterTwice)) {
+            // Forgotten with a write that was lost.
             self.called.remove(&id);
-            let until = Micros(now.0.saturating_add(request.policy.pass_ttl));
-            for change in [
-                Change::Called(id, None),
-                Change::Entered(id, Some(now)),
-                Change::Active(id, Some(until)),
-            ] {
-                self.restore(change.clone());
-                changes.push(change);
-            }
-            return Entry::Over;
+            changes.push(Change::Called(id, None));
+            self.let_in(now, id, at, &request.policy, changes);
+            return Entry::Again { at, now };
         }
         if let Some(turn) = request.claim
             && !self.claim(now, request.node, turn, &request.policy, changes)
@@ -255,8 +224,9 @@ impl Gate {
         {
             return Entry::Missed;
         }
-        match self.called.by_id.get(&id) {
-            Some(until) if !request.free && lapsed(*until, now) => return Entry::Missed,
+        let turn = self.called.by_id.get(&id).copied();
+        match turn {
+            Some(until) if !request.free && lapsed(until, now) => return Entry::Missed,
             Some(_) => {
                 self.called.remove(&id);
                 changes.push(Change::Called(id, None));
@@ -265,16 +235,27 @@ impl Gate {
             None => return Entry::NotCalled,
         }
         self.forgive(&id, changes);
-        let until = Micros(now.0.saturating_add(request.policy.pass_ttl));
-        for change in [
-            Change::Entered(id, Some(now)),
-            Change::Active(id, Some(until)),
-            Change::Pass(id, Some((request.pass.clone(), until))),
-        ] {
+        let turn = turn.filter(|_| !request.free);
+        let at = request.policy.entry_at(now, request.arrival, turn);
+        self.let_in(now, id, at, &request.policy, changes);
+        Entry::Granted { at, now }
+    }
+
+    /// Notes that a ticket entered, and is inside for as long as its pass holds.
+    fn let_in(
+        &mut self,
+        now: Micros,
+        id: TicketId,
+        at: Micros,
+        policy: &GatePolicy,
+        changes: &mut Vec<Change>,
+    ) {
+        let until = policy.pass_until(at);
+        let inside = (until > now).then_some(Change::Active(id, Some(until)));
+        for change in [Change::Entered(id, Some(at))].into_iter().chain(inside) {
             self.restore(change.clone());
             changes.push(change);
         }
-        Entry::Granted { until, now }
     }
 
     /// Frees the place of a visitor who is done. Answers whether it was held.
@@ -393,13 +374,6 @@ impl Gate {
             changes.push(Change::Active(id, None));
         }
         for _ in 0..LAPSES_MAX {
-            let Some(id) = self.pass_ends.pop(now.0) else {
-                break;
-            };
-            self.passes.remove(&id);
-            changes.push(Change::Pass(id, None));
-        }
-        for _ in 0..LAPSES_MAX {
             let Some(id) = self.entered.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
                 break;
             };
@@ -425,8 +399,8 @@ impl Gate {
             let owner = homes
                 .next()
                 .map_or(Owner::Gate, |home| self.owner(now, home));
-            if self.entered.by_id.contains_key(id) {
-                answer.entered.push(*id);
+            if let Some(&at) = self.entered.by_id.get(id) {
+                answer.entered.push((*id, at));
             } else if let Some(&until) = self.called.by_id.get(id) {
                 answer.called.push(Turn { id: *id, until });
             } else if owner == Owner::Away {

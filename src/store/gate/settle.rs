@@ -1,8 +1,8 @@
 //! A gate that lost what it had acknowledged learns it again from the nodes.
 
-use super::{Change, Gate, LAPSE_GRACE, TURN, lapsed};
+use super::{Change, Gate, TURN, lapsed};
 use crate::model::Micros;
-use crate::model::gate::{GatePolicy, LOST_AT_MOST, SettleRequest};
+use crate::model::gate::{GatePolicy, LAPSE_GRACE, LOST_AT_MOST, SettleRequest};
 
 /// What is known of a turn that was told again outlives it by this. Microseconds.
 const TOLD_MIN: u64 = 60 * LAPSE_GRACE;
@@ -23,17 +23,12 @@ impl Gate {
             if self.entered.by_id.contains_key(&id) {
                 continue;
             }
-            let mut learnt = vec![Change::Entered(id, Some(at))];
-            let until = Micros(at.0.saturating_add(policy.pass_ttl));
-            if until > now {
-                learnt.push(Change::Active(id, Some(until)));
-            }
+            self.let_in(now, id, at, policy, changes);
             if self.called.by_id.contains_key(&id) {
-                learnt.push(Change::Called(id, None));
+                self.learn(vec![Change::Called(id, None)], changes);
             } else if at.0.saturating_add(LOST_AT_MOST) > now.0 {
                 news.push(at);
             }
-            self.learn(learnt, changes);
         }
         for turn in &request.called {
             if self.entered.by_id.contains_key(&turn.id) {
@@ -73,12 +68,6 @@ impl Gate {
             }
             news.push(Micros(turn.until.0.saturating_sub(policy.ready_ttl)));
             self.learn(learnt, changes);
-        }
-        for (id, pass, until) in &request.passes {
-            if *until > now && !self.passes.contains_key(id) {
-                let pass = Change::Pass(*id, Some((pass.clone(), *until)));
-                self.learn(vec![pass], changes);
-            }
         }
         if fresh {
             self.bucket.filled_at = now.max(Micros(1));

@@ -85,14 +85,15 @@ impl Bench {
 
     fn enter(&mut self, id: TicketId, claim: Option<Turn>) -> Entry {
         let request = EnterRequest {
-            known: false,
+            known: None,
             event: EventId::new("e").unwrap(),
             node: NodeId(0),
             policy: self.policy,
             id,
             claim,
             free: false,
-            pass: format!("pass {id} {}", self.now),
+            arrival: Micros(0),
+            key: None,
         };
         self.gate
             .enter(Micros(self.now), &request, &mut self.changes)
@@ -316,19 +317,22 @@ fn claims_before_the_first_filling_are_paid_out_of_it() {
 }
 
 #[test]
-fn entering_again_answers_the_same_pass_and_never_a_second_one() {
+fn entering_again_answers_the_same_moment() {
     let mut bench = Bench::new(policy());
     bench.call(ids(0..1));
     assert!(matches!(bench.enter(id(0), None), Entry::Granted { .. }));
-    let first = format!("pass {} {START}", id(0));
-    bench.now += SECOND;
-    assert!(matches!(bench.enter(id(0), None), Entry::Again { pass, .. } if pass == first));
-    bench.now += 20 * SECOND;
-    assert_eq!(bench.enter(id(0), None), Entry::Over);
+    let first = Micros(START);
+    for later in [SECOND, 40 * SECOND] {
+        bench.now += later;
+        let again = bench.enter(id(0), None);
+        assert!(matches!(again, Entry::Again { at, .. } if at == first));
+    }
     let request = bench.request(ids(0..1));
     let answer = bench.ask(&request);
-    assert_eq!((answer.entered, answer.called), (ids(0..1), vec![]));
-    assert_eq!(bench.enter(id(0), None), Entry::Over);
+    assert_eq!(
+        (answer.entered, answer.called),
+        (vec![(id(0), first)], vec![])
+    );
 }
 
 #[test]
@@ -337,14 +341,15 @@ fn who_is_free_to_pass_is_not_kept_by_a_lapsed_turn() {
     bench.call(ids(0..1));
     bench.now += 60 * SECOND;
     let request = EnterRequest {
-        known: false,
+        known: None,
         event: EventId::new("e").unwrap(),
         node: NodeId(0),
         policy: bench.policy,
         id: id(0),
         claim: None,
         free: true,
-        pass: String::new(),
+        arrival: Micros(0),
+        key: None,
     };
     let entry = bench.gate.enter(Micros(bench.now), &request, &mut vec![]);
     assert!(matches!(entry, Entry::Granted { .. }));
@@ -373,7 +378,8 @@ fn a_visitor_who_never_completes_frees_the_place_with_the_end_of_the_pass() {
     });
     bench.call(ids(0..1));
     bench.enter(id(0), None);
-    bench.now += 20 * SECOND - 1;
+    // The turn could have been used for eleven seconds.
+    bench.now += 31 * SECOND - 1;
     assert_eq!(bench.call(ids(1..2)), vec![]);
     bench.now += 1;
     assert_eq!(bench.call(ids(1..2)), ids(1..2));
@@ -396,7 +402,6 @@ fn fallen_back(bench: &mut Bench, passed: u64, given: &[(u128, u64)]) {
         called: called.collect(),
         entered: vec![],
         shared: false,
-        passes: vec![],
     };
     let mut early = bench.request(ids(20..30));
     early.version = told.version;

@@ -45,11 +45,12 @@ enum Ask {
         claim: Option<(u128, i64)>,
         free: bool,
         known: bool,
+        /// How long before, in microseconds.
+        joined: u64,
     },
     Settle {
         called: Vec<(u128, i64)>,
         entered: Vec<(u128, i64)>,
-        passes: Vec<(u128, i64)>,
         shared: bool,
     },
     /// Tickets enter at the same time: whose, whether out of a lease, free, known.
@@ -165,21 +166,27 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
     );
     let claims = prop::option::weighted(0.4, claim());
     let rarely = || prop::bool::weighted(0.1);
-    let enter = (0..3_u16, number(), claims, rarely(), rarely()).prop_map(
-        |(node, id, claim, free, known)| Ask::Enter {
+    let enter = (
+        0..3_u16,
+        number(),
+        claims,
+        rarely(),
+        rarely(),
+        0..70_000_000_u64,
+    )
+        .prop_map(|(node, id, claim, free, known, joined)| Ask::Enter {
             node,
             id,
             claim,
             free,
             known,
-        },
-    );
+            joined,
+        });
     let some = || prop::collection::vec(claim(), 0..5);
-    let settle = (some(), some(), some(), any::<bool>());
-    let settle = settle.prop_map(|(called, entered, passes, shared)| Ask::Settle {
+    let settle = (some(), some(), any::<bool>());
+    let settle = settle.prop_map(|(called, entered, shared)| Ask::Settle {
         called,
         entered,
-        passes,
         shared,
     });
     let own = prop::option::weighted(0.4, 0..4_000_000_i64);
@@ -248,16 +255,18 @@ impl Pair<'_> {
                 claim,
                 free,
                 known,
+                joined,
             } => {
                 let request = EnterRequest {
-                    known: *known,
+                    known: known.then_some(Micros(self.now.saturating_sub(*joined))),
                     event: self.event.clone(),
                     node: NodeId(*node),
                     policy: self.policy,
                     id: id(*number),
                     claim: claim.map(|claim| self.turn(claim)),
                     free: *free,
-                    pass: format!("pass of {number} at {now:?}"),
+                    arrival: Micros(self.now.saturating_sub(*joined)),
+                    key: None,
                 };
                 let expected = self.gate.enter(now, &request, &mut changes);
                 prop_assert_eq!(self.store.enter(request).await.unwrap(), expected);
@@ -266,14 +275,15 @@ impl Pair<'_> {
                 let requests = all
                     .iter()
                     .map(|&(number, claim, free, known)| EnterRequest {
-                        known,
+                        known: known.then_some(Micros(self.now)),
                         event: self.event.clone(),
                         node: NodeId(0),
                         policy: self.policy,
                         id: id(number),
                         claim: claim.map(|ends| self.turn((number, ends))),
                         free,
-                        pass: format!("pass of {number} at {now:?}"),
+                        arrival: Micros(self.now.saturating_sub(10 * SECOND)),
+                        key: None,
                     });
                 let requests: Vec<_> = requests.collect();
                 let mut enter = |request| self.gate.enter(now, request, &mut changes);
@@ -290,10 +300,8 @@ impl Pair<'_> {
             Ask::Settle {
                 called,
                 entered,
-                passes,
                 shared,
             } => {
-                let passes = passes.iter().map(|pass| self.turn(*pass));
                 let entered = entered.iter().map(|entry| self.turn(*entry));
                 let request = SettleRequest {
                     event: self.event.clone(),
@@ -303,9 +311,6 @@ impl Pair<'_> {
                     called: called.iter().map(|turn| self.turn(*turn)).collect(),
                     entered: entered.map(|turn| (turn.id, turn.until)).collect(),
                     shared: *shared,
-                    passes: passes
-                        .map(|turn| (turn.id, format!("pass told at {now:?}"), turn.until))
-                        .collect(),
                 };
                 self.gate.settle(now, &request, &mut changes);
                 self.store.settle(request).await.unwrap();
@@ -446,6 +451,7 @@ async fn what_ends_ends_at_the_same_microsecond() {
         claim: None,
         free: false,
         known: false,
+        joined: 0,
     };
     for (case, seconds) in [1, 2, 10, 11, 20, 60, 90, 100, 500].into_iter().enumerate() {
         for passed in

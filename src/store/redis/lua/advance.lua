@@ -50,7 +50,6 @@ local function dispose()
   refund(back)
   pop(KEY.missed, now - policy.ticket_ttl)
   pop(KEY.active, now)
-  bulk('HDEL', KEY.pass, pop(KEY.ends, now))
   pop(KEY.entered, now - policy.ticket_ttl)
   for name, lease in pairs(bucket.leases) do
     if now - lease.asked_at > LEASE_DROPPED_AFTER then
@@ -126,7 +125,8 @@ local function newer()
   return true
 end
 
--- Gives turns to the first candidates. Answers the turns, who had entered, and whether one was new.
+-- Gives turns to the first candidates. Answers the turns, who had entered and when, and whether one was
+-- new.
 local function call()
   local till = text(now + policy.ready_ttl)
   local entered, called = scores(KEY.entered, candidates), scores(KEY.called, candidates)
@@ -136,6 +136,7 @@ local function call()
     local owner = kept(k)
     if entered[k] then
       over[#over + 1] = id
+      over[#over + 1] = entered[k]
     elseif open then
       turns[#turns + 1] = id
       turns[#turns + 1] = open

@@ -1,15 +1,14 @@
 -- What all steps of a gate share: the state machine of the gate, rule by rule as in the store that
 -- runs in the process, on the clock of this server.
 --
--- KEYS: state, feed, gates, gate, called, missed, active, entered, pass, ends.
+-- KEYS: state, feed, gates, gate, called, missed, active, entered.
 -- ARGV: clock, feed age in ms, feed batches, event, node, then the policy: rate, burst, cap, paused,
 --       ready, late grace, ticket and pass ttl, nodes that share, for how long.
 local KEY = {
   state = KEYS[1], feed = KEYS[2], gates = KEYS[3], gate = KEYS[4], called = KEYS[5],
-  missed = KEYS[6], active = KEYS[7], entered = KEYS[8], pass = KEYS[9], ends = KEYS[10],
+  missed = KEYS[6], active = KEYS[7], entered = KEYS[8],
 }
 local TURN = 1000000
-local LAPSE_GRACE = 1000000
 local LEASE_DROPPED_AFTER = 60000000
 local CLOCK_BACK_MAX = 60000000
 local LAPSES_MAX = 4096
@@ -283,6 +282,16 @@ end
 local function miss(id)
   redis.call('ZADD', KEY.missed, text(now + policy.late_grace), id)
   note(MISSED, id, now)
+end
+
+-- Notes that a ticket entered, and is inside for as long as its pass holds.
+local function inside(id, at)
+  redis.call('ZADD', KEY.entered, text(at), id)
+  local till = pass_until(at, policy.ready_ttl, policy.pass_ttl)
+  if till > now then
+    redis.call('ZADD', KEY.active, text(till), id)
+  end
+  note(ENTERED, id, at)
 end
 
 -- Books a turn that a node gave out of its lease; without a lease the bucket pays, below zero if it

@@ -1,11 +1,11 @@
 -- Takes over turns and entries that nodes know of and this gate may have lost.
 --
--- More ARGV: version, whether shares gave them, how many passes, how many entered, then passes as
--- ids, texts and ends, those who entered as ids and moments, and turns as ids and ends.
+-- More ARGV: version, whether shares gave them, how many entered, then those as ids and moments, and
+-- turns as ids and ends.
 load()
 local shared = ARGV[17] == '1'
-local entries_from = 20 + 3 * tonumber(ARGV[18])
-local turns_from = entries_from + 2 * tonumber(ARGV[19])
+local entries_from = 19
+local turns_from = entries_from + 2 * tonumber(ARGV[18])
 local fresh = bucket.filled_at == 0
 -- When what is news was given.
 local news = {}
@@ -15,15 +15,10 @@ local TOLD_MIN = 60 * LAPSE_GRACE
 for k = entries_from, turns_from - 1, 2 do
   local id, at = ARGV[k], tonumber(ARGV[k + 1])
   if not redis.call('ZSCORE', KEY.entered, id) then
-    redis.call('ZADD', KEY.entered, text(at), id)
-    local till = at + policy.pass_ttl
-    if till > now then
-      redis.call('ZADD', KEY.active, text(till), id)
-    end
+    inside(id, at)
     if redis.call('ZREM', KEY.called, id) == 0 and at + LOST_AT_MOST > now then
       news[#news + 1] = at
     end
-    note(ENTERED, id, at)
   end
 end
 for k = turns_from, #ARGV, 2 do
@@ -55,12 +50,6 @@ for k = turns_from, #ARGV, 2 do
       end
       news[#news + 1] = math.max(till - policy.ready_ttl, 0)
     end
-  end
-end
-for k = 20, entries_from - 1, 3 do
-  local id, pass, till = ARGV[k], ARGV[k + 1], ARGV[k + 2]
-  if tonumber(till) > now and redis.call('HSETNX', KEY.pass, id, pass) == 1 then
-    redis.call('ZADD', KEY.ends, till, id)
   end
 end
 local function fill(at)
