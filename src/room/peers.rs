@@ -192,8 +192,14 @@ impl Room {
         if self.is_alone() {
             return now;
         }
+        self.has_heard_until(now).min(self.in_step_until(now))
+    }
+
+    /// Until when all is known here that the others saw.
+    pub(super) fn has_heard_until(&self, now: Micros) -> Micros {
         let told = self.peers.told_until(now, self.identity.node);
-        told.min(self.in_step_until(now))
+        let view_of = self.peers.view_of.load(Ordering::Relaxed);
+        told.min(Micros(view_of))
     }
 
     /// Whether all others have told what they saw until a moment at which the store was there again for

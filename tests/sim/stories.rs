@@ -7,7 +7,6 @@ use tidegate::model::{Policy, home};
 use tidegate::room::answer::{Phase, TokenRefusal};
 
 use super::fleet::Fleet;
-use super::history::Answer;
 use super::net::{Set, Trouble};
 use super::world::sale;
 use crate::room::house::policy;
@@ -322,7 +321,7 @@ fn a_wiped_gate_does_not_pay_for_what_it_gave_before() {
     }
     // First a gate is noticed that fell back, then what follows in the feeds, then the name.
     // Both times the others are waited for, who say once a second that they are there.
-    let rate_holds = |fleet: &mut Fleet, waited| {
+    let rate_holds = |fleet: &mut Fleet, waited: usize| {
         let before = fleet.turns();
         fleet.pass(3 * SECOND);
         let called = fleet.turns() - before;
