@@ -92,6 +92,18 @@ struct State {
 }
 
 impl State {
+    /// Since when something here is not in the store, as far as is known.
+    fn untold_since(&self) -> Option<Micros> {
+        let sent = self.sent.as_ref().map(|sent| sent.since);
+        sent.into_iter().chain(self.unsent_since()).min()
+    }
+
+    fn unsent_since(&self) -> Option<Micros> {
+        let again = self.again.front().map(|batch| batch.clock);
+        let waiting = self.waiting.front().map(|pending| pending.since);
+        again.into_iter().chain(waiting).min()
+    }
+
     /// Has the lane hurry so much at least. Whether that is more than before.
     fn hurries(&mut self, hurry: Hurry) -> bool {
         let more = hurry > self.hurry;
@@ -126,6 +138,9 @@ struct Sent {
     batch: Arc<Batch>,
     /// The number of its last record; `None` for one that goes again.
     last: Option<u64>,
+    /// When it was cut, and of when its oldest record is.
+    at: Micros,
+    since: Micros,
 }
 
 #[derive(Debug)]
@@ -249,8 +264,11 @@ impl Journal {
     }
 
     /// Cuts the next batch of a lane if one is due: enough records, or old enough, or `all`. `None`
-    /// also while the last one is on its way.
+    /// also while the last one is on its way. It says until when, at most `clock`, all that this node
+    /// saw is told with it.
     pub fn cut(&self, lane: u16, now: Micros, clock: Micros, all: bool) -> Option<Arc<Batch>> {
+        let elsewhere = self.told_until(clock, |other| other != lane);
+        let told = |state: &State| elsewhere.min(state.unsent_since().unwrap_or(clock));
         let mut state = self.lanes[usize::from(lane)].state.lock();
         if state.sent.is_some() {
             return None;
@@ -258,14 +276,17 @@ impl Journal {
         if let Some(batch) = state.again.pop_front() {
             // Under a new number: the old one may be behind what the store took since.
             state.batches += 1;
+            let since = batch.clock;
             let batch = Arc::new(Batch {
                 seq: state.batches,
-                clock,
+                clock: told(&state),
                 ..batch
             });
             state.sent = Some(Sent {
                 batch: Arc::clone(&batch),
                 last: None,
+                at: now,
+                since,
             });
             return Some(batch);
         }
@@ -319,12 +340,14 @@ impl Journal {
             node,
             epoch,
             seq,
-            clock,
+            clock: told(&state),
             events,
         });
         state.sent = Some(Sent {
             batch: Arc::clone(&batch),
             last: Some(last),
+            at: now,
+            since: oldest,
         });
         Some(batch)
     }
@@ -336,6 +359,8 @@ impl Journal {
         let Some(Sent {
             batch,
             last: Some(last),
+            at,
+            ..
         }) = state.sent.take()
         else {
             return;
@@ -344,7 +369,7 @@ impl Journal {
         lane.oldest.store(oldest, Ordering::Relaxed);
         let records = batch.len();
         if self.limits.tail_records > 0 {
-            state.tail.keep(batch, self.limits.tail_records);
+            state.tail.keep(at, batch, self.limits.tail_records);
         }
         drop(state);
         self.held.fetch_sub(records, Ordering::Relaxed);
@@ -482,6 +507,13 @@ impl Journal {
         }
     }
 
+    /// Until when, at most `clock`, the store has all that these lanes took.
+    fn told_until(&self, clock: Micros, lanes: impl Fn(u16) -> bool) -> Micros {
+        let lanes = (0..).zip(&self.lanes).filter(|(number, _)| lanes(*number));
+        let untold = lanes.filter_map(|(_, lane)| lane.state.lock().untold_since());
+        untold.fold(clock, Micros::min)
+    }
+
     /// A batch of records that did not come through the lane, numbered among the lane's own.
     pub fn outside(
         &self,
@@ -489,6 +521,7 @@ impl Journal {
         clock: Micros,
         events: Vec<(EventId, Vec<Record>)>,
     ) -> Arc<Batch> {
+        let clock = self.told_until(clock, |_| true);
         let mut state = self.lanes[usize::from(lane)].state.lock();
         state.batches += 1;
         Arc::new(Batch {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::Batch;
+use crate::model::{Batch, Micros};
 
 /// Stores acknowledge before all their copies have the write; what is older is safe on them.
 const KEPT: Duration = Duration::from_secs(60);
@@ -14,18 +14,18 @@ const REPACKED: usize = 4_096;
 /// The acknowledged tail of one lane, bounded by age and by records.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
-    batches: VecDeque<Arc<Batch>>,
+    /// With when each was cut.
+    batches: VecDeque<(Micros, Arc<Batch>)>,
     records: usize,
 }
 
 impl Tail {
-    /// Keeps a batch, and of all at most `records_max` records of the last minute.
-    pub fn keep(&mut self, batch: Arc<Batch>, records_max: usize) {
-        let newest = batch.clock;
+    /// Keeps a batch that was cut at `at`, and of all at most `records_max` records of the last minute.
+    pub fn keep(&mut self, at: Micros, batch: Arc<Batch>, records_max: usize) {
         self.records += batch.len();
-        self.batches.push_back(batch);
-        while let Some(oldest) = self.batches.front()
-            && (self.records > records_max || newest.since(oldest.clock) > KEPT)
+        self.batches.push_back((at, batch));
+        while let Some((cut, oldest)) = self.batches.front()
+            && (self.records > records_max || at.since(*cut) > KEPT)
         {
             self.records -= oldest.len();
             self.batches.pop_front();
@@ -36,7 +36,7 @@ impl Tail {
     /// what is new waits behind them.
     pub fn repacked(&self) -> VecDeque<Batch> {
         let mut packed: VecDeque<Batch> = VecDeque::new();
-        for batch in &self.batches {
+        for (_, batch) in &self.batches {
             match packed.back_mut() {
                 Some(last) if last.len() + batch.len() <= REPACKED => {
                     for (event, records) in &batch.events {

@@ -43,6 +43,11 @@ impl Kind {
             _ => None,
         }
     }
+
+    /// Whether it is a word about a turn: its moment is one of the store's clock.
+    pub const fn is_of_turn(self) -> bool {
+        matches!(self, Self::Called | Self::Missed | Self::Returned)
+    }
 }
 
 impl From<Kind> for u8 {
@@ -119,7 +124,8 @@ pub struct Batch {
     pub epoch: u32,
     /// The node's own count of batches on this partition, from 1.
     pub seq: u64,
-    /// The node's logical clock when it was cut.
+    /// Until when all that the node saw is told, by its clock: when this was cut, or less while
+    /// something else of it is on its way.
     pub clock: Micros,
     /// The records, in order within each event.
     pub events: Vec<(EventId, Vec<Record>)>,

@@ -13,6 +13,7 @@ use super::leave::reason;
 use super::line::{LineWriter, State};
 use super::restore::SEEN_TO;
 use super::side::Side;
+use super::tick::was_back;
 use crate::model::gate::Turn;
 use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record, TicketId, TicketKey};
 
@@ -44,10 +45,6 @@ impl Room {
     /// Applies a batch from a feed; answers whether it was news. What this life of this node wrote
     /// is not; what an earlier life wrote is applied like anybody's.
     pub fn apply(&self, now: Micros, batch: &Batch) -> bool {
-        if self.is_alone() && batch.node != NodeId::OUTSIDE {
-            // What this node did, and what gates answered it.
-            return false;
-        }
         let origin = if batch.epoch == GATE_EPOCH {
             Origin::Gate { version: batch.seq }
         } else {
@@ -174,7 +171,7 @@ impl Room {
         origin: Origin,
     ) -> bool {
         let Record { kind, id, mut at } = *record;
-        if matches!(origin, Origin::Gate { .. }) {
+        if kind.is_of_turn() || matches!(origin, Origin::Gate { .. }) {
             at = self.by_our_clock(at);
         }
         match kind {
@@ -219,6 +216,7 @@ impl Room {
         record: &Record,
     ) {
         event.line.heard(&record.id, record.at.min(now));
+        self.note_back(now, event, writer, side, record);
         if !mutant!(RefreshLeaves)
             && side
                 .leaving
@@ -233,6 +231,27 @@ impl Room {
                     id: record.id,
                 });
             }
+        }
+    }
+
+    /// Who was seen after a missed turn is back, though the word of it did not come here: no store that
+    /// nodes load from keeps it.
+    fn note_back(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        record: &Record,
+    ) {
+        let Some(view) = event.line.find(&record.id) else {
+            return;
+        };
+        if let State::Missed { until } = view.state
+            && was_back(&event.policy.load(), until, record.at)
+        {
+            writer.give_back(&record.id);
+            side.returned_until = now.after(super::tick::REASON_TOLD);
         }
     }
 

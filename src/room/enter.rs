@@ -182,7 +182,7 @@ impl Room {
             writer.give_back(&request.id);
             side.gate.leased.remove(&request.id);
             side.gate.lent.remove(&request.id);
-            self.record(
+            self.record_turn(
                 now,
                 &event,
                 Kind::Returned,

@@ -147,7 +147,7 @@ impl Room {
             writer.call(&id, turn.until);
             if !self.is_alone() && policy.order != Order::Passthrough {
                 // The other nodes hear of the turn together with the ticket.
-                self.record(now, event, Kind::Called, id, turn.until);
+                self.record_turn(now, event, Kind::Called, id, turn.until);
             }
         }
         drop(side);
@@ -286,6 +286,19 @@ impl Room {
         at: Micros,
     ) -> (u16, u64) {
         self.journal.append(now, &event.id, Record { kind, id, at })
+    }
+
+    /// Appends a word about a turn, which is told on the store's clock: of two nodes whose clocks are far
+    /// apart, each would take the other's words for those of another turn.
+    pub(super) fn record_turn(
+        &self,
+        now: Micros,
+        event: &Event,
+        kind: Kind,
+        id: TicketId,
+        at: Micros,
+    ) {
+        self.record(now, event, kind, id, self.to_store_clock(at));
     }
 
     /// Appends a record that waits for company: nobody is in a hurry to hear of it.

@@ -120,6 +120,16 @@ impl Peers {
         })
     }
 
+    /// Until when everything is told that the nodes which still count saw.
+    fn told_until(&self, now: Micros, own: NodeId) -> Micros {
+        let nodes = self.nodes.lock();
+        let others = nodes.iter().enumerate();
+        let others = others.filter(|(node, _)| *node != usize::from(own.0));
+        let told = others.map(|(_, peer)| peer.heard_at);
+        let counts = |at: &Micros| now.since(*at) <= GONE_AFTER;
+        told.filter(counts).fold(now, Micros::min)
+    }
+
     /// Whether a node that still counts was not heard lately, or never yet in this life.
     fn misses_somebody(&self, now: Micros, own: NodeId) -> bool {
         let nodes = self.nodes.lock();
@@ -177,12 +187,17 @@ impl Room {
         }
     }
 
-    /// Until when everything is known here that a node saw. How long others take to write is taken
-    /// to be what it takes this one.
+    /// Until when everything is known here that a node saw.
     pub(super) fn heard_until(&self, now: Micros) -> Micros {
         if self.is_alone() {
             return now;
         }
+        let told = self.peers.told_until(now, self.identity.node);
+        told.min(self.in_step_until(now))
+    }
+
+    /// Until when that is so, should it take the others as long to write as this one.
+    fn in_step_until(&self, now: Micros) -> Micros {
         let late = self.feed_lag(now) + self.journal.age(now);
         Micros(now.0.saturating_sub(crate::model::micros(late)))
     }
@@ -192,7 +207,7 @@ impl Room {
         if self.is_alone() {
             return;
         }
-        let apart = self.is_degraded() || now.since(self.heard_until(now)) > SILENT_AFTER;
+        let apart = self.is_degraded() || now.since(self.in_step_until(now)) > SILENT_AFTER;
         if apart {
             self.peers.apart_at.fetch_max(now.0, Ordering::Relaxed);
         }

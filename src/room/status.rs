@@ -392,7 +392,7 @@ impl Room {
                     }
                     writer.give_back(&found.id);
                     side.returned_until = now.after(super::tick::REASON_TOLD);
-                    self.record(now, &event, Kind::Returned, found.id, self.clock.tick(now));
+                    self.record_turn(now, &event, Kind::Returned, found.id, self.clock.tick(now));
                 }
                 _ => {}
             }

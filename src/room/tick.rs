@@ -231,7 +231,7 @@ impl Room {
                         if was_back(policy, until, last_seen(event, &due.id))) =>
                 {
                     writer.give_back(&due.id);
-                    self.record(now, event, Kind::Returned, due.id, self.clock.tick(now));
+                    self.record_turn(now, event, Kind::Returned, due.id, self.clock.tick(now));
                 }
                 Lapse::Silent { .. } | Lapse::Grace => {
                     let key = TicketKey {

@@ -249,7 +249,7 @@ impl Room {
             if matches!(view.state, State::Called { .. }) {
                 writer.miss(id, now.after(policy.late_grace));
                 side.gate.lent.remove(id);
-                self.record(now, &event, Kind::Missed, *id, self.clock.tick(now));
+                self.record_turn(now, &event, Kind::Missed, *id, self.clock.tick(now));
             }
         }
         let mut called = 0;

@@ -5,7 +5,6 @@ use tidegate::model::TicketId;
 use super::Verdict;
 use super::reading::Reading;
 use crate::sim::history::{Answer, Seen};
-use crate::sim::ledger::Deed;
 
 pub fn check(reading: &Reading<'_>) -> Verdict {
     let mut verdict = Verdict::new("I9 bound");
@@ -27,7 +26,8 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
     verdict
 }
 
-/// Whether somebody asked about a ticket after it had a turn, and had not entered by that.
+/// Whether somebody asked about a ticket after it had a turn, and had not been let in by that: a gate's
+/// word that nobody was told is not the nodes' to know.
 fn may_be_back(reading: &Reading<'_>, id: &TicketId) -> bool {
     let all = reading.of_ticket(id);
     let ready = |seen: &&&Seen| {
@@ -42,7 +42,7 @@ fn may_be_back(reading: &Reading<'_>, id: &TicketId) -> bool {
         return false;
     };
     let over = turn.after(reading.run.plan.setting.policy.ready_ttl);
-    let mut lines = reading.run.ledger.iter();
-    let entered = lines.any(|of| of.id == *id && of.deed == Deed::Entered && of.at <= over);
-    !entered && all.iter().any(|seen| seen.sent > over)
+    let pass = |seen: &&Seen| matches!(seen.answer, Answer::Pass { .. }) && seen.got <= over;
+    let inside = all.iter().any(pass);
+    !inside && all.iter().any(|seen| seen.sent > over)
 }
