@@ -7,7 +7,6 @@ use tidegate::model::{Policy, home};
 use tidegate::room::answer::{Phase, TokenRefusal};
 
 use super::fleet::Fleet;
-use super::history::Answer;
 use super::net::{Set, Trouble};
 use super::world::sale;
 use crate::room::house::policy;
