@@ -98,9 +98,11 @@ impl Room {
                 });
             }
         }
-        let late_grace = crate::model::micros(event.policy.load().late_grace);
+        let grace = event.policy.load().late_grace;
+        let late_grace = crate::model::micros(grace);
         for turn in &gate.missed {
-            let until = self.by_our_clock(turn.until);
+            // One that was told again after a loss is remembered for longer.
+            let until = self.by_our_clock(turn.until).min(now.after(grace));
             let ended = Micros(until.0.saturating_sub(late_grace));
             match event.line.find(&turn.id) {
                 // Not a turn of an earlier life of this ticket.

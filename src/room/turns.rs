@@ -291,12 +291,22 @@ impl Room {
         if late {
             side.gate.serial = side.gate.serial.saturating_add(SERIAL_LEAP);
         }
-        // A stale view was refused: ask again at once with what is known now.
-        if answer.stale && !late && event.line.waiting() > 0 && self.is_home(now, event.home_key) {
-            side.gate.due = now;
+        if event.line.waiting() == 0 || !self.is_home(now, event.home_key) {
+            return;
+        }
+        // A stale view was refused: ask again at once with what is known now. Else when the bucket
+        // will hold a turn, as it says itself: what was thought when this was asked may have been off.
+        let stale = answer.stale && !late;
+        let due = if stale {
+            now
+        } else {
+            now.after(self.period(now, &policy, &side))
+        };
+        if stale || due < side.gate.due {
+            side.gate.due = due;
             drop(side);
             drop(writer);
-            self.schedule.push(now, &event.id);
+            self.schedule.push(due, &event.id);
         }
     }
 

@@ -38,10 +38,13 @@ pub struct Bucket {
     /// Rises with every step that calls tickets or in which turns lapsed.
     version: u64,
     leases: Vec<Lease>,
-    /// When it was first filled: what was given before was not given out of this one. Not written by
-    /// the embedded store, which loses nothing.
+    /// When it was first filled, or taken over from a store that fell back: what was given before was
+    /// not given out of this one. Not written by the embedded store, which loses nothing.
     #[serde(skip)]
     began: Micros,
+    /// Turns that end by then were paid for before it began, and do not come back to it.
+    #[serde(skip)]
+    inherited: Micros,
     /// Nodes that go on by themselves when they are cut off, and of how many each is one. Not
     /// written by the embedded store, whose only node is never cut off.
     #[serde(skip)]
@@ -82,13 +85,13 @@ pub struct Gate {
     bucket: Bucket,
     called: Timed,
     /// Turns that lapsed, with the end of the late grace: who comes back is called first. Remembered for
-    /// as long as the ticket may be in line, since nobody's place counts it. A turn that is open all the
-    /// same was told again after a loss: it may have come back before.
+    /// as long as the ticket may be in line, since nobody's place counts it.
     missed: Timed,
     active: Timed,
     entered: Timed,
     /// How many shares were out at the last filling.
     silent: u32,
+    fell_back: bool,
 }
 
 impl Gate {
@@ -154,19 +157,20 @@ impl Gate {
             answer.stale = true;
             return answer;
         }
+        self.take_over(now, policy);
         // Who could not call by what it knows may know of an old rate.
         let heeded = !request.candidates.is_empty() || request.lease_wanted > 0;
         self.refill(now, policy, heeded);
         self.dispose(now, policy, &mut answer.missed, changes);
+        let refunds = self.is_own_lease(request.node);
         let late =
             !in_time(&request.presence, now) || !self.lease_of(request.node, request.serial, now);
         answer.heard = !late && self.note(now, request);
         // One that is late may speak of a turn that was given anew since.
         for id in request.given_back.iter().filter(|_| !late) {
-            if self.called.remove(id).is_some() {
+            if let Some(until) = self.called.remove(id) {
                 changes.push(Change::Called(*id, None));
-                let told_again = self.missed.by_id.contains_key(id);
-                self.refund(u32::from(!told_again), policy);
+                self.refund(u32::from(!self.is_inherited(until)), policy);
             }
         }
         let lapsed = answer.missed.len();
@@ -184,7 +188,7 @@ impl Gate {
             given = self.call(now, request, &mut answer, changes);
         }
         if !late {
-            self.settle_lease(request);
+            self.settle_lease(request, refunds);
         }
         if given || lapsed > 0 {
             self.bucket.version += 1;
@@ -286,6 +290,7 @@ impl Gate {
         bucket.level = bucket.level.saturating_add(filled).min(room);
         let back = bucket.filled_at.0.saturating_sub(now.0);
         bucket.filled_at = if first || back > CLOCK_BACK_MAX {
+            bucket.began = bucket.began.min(now);
             now.max(Micros(1))
         } else if heeded && bucket.rate != policy.rate {
             bucket.filled_at.max(now)
@@ -349,11 +354,10 @@ impl Gate {
         let mut back = 0;
         while missed.len() < LAPSES_MAX
             && !mutant!(NoShowKept)
-            && let Some(id) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
+            && let Some((until, id)) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
         {
             changes.push(Change::Called(id, None));
-            let told_again = self.missed.by_id.contains_key(&id);
-            back += u32::from(!told_again);
+            back += u32::from(!self.is_inherited(until));
             self.miss(id, now, policy, changes);
             missed.push(id);
         }
@@ -362,19 +366,19 @@ impl Gate {
             self.refund(back, policy);
         }
         for _ in 0..LAPSES_MAX {
-            let Some(id) = self.missed.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
+            let Some((_, id)) = self.missed.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
                 break;
             };
             changes.push(Change::Missed(id, None));
         }
         for _ in 0..LAPSES_MAX {
-            let Some(id) = self.active.pop(now.0) else {
+            let Some((_, id)) = self.active.pop(now.0) else {
                 break;
             };
             changes.push(Change::Active(id, None));
         }
         for _ in 0..LAPSES_MAX {
-            let Some(id) = self.entered.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
+            let Some((_, id)) = self.entered.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
                 break;
             };
             changes.push(Change::Entered(id, None));
@@ -491,7 +495,8 @@ impl Gate {
     /// Books a turn that `node` gave out of its lease. When the lease is gone the visitor still has
     /// the promise: the bucket pays, below zero if it must. Answers `false` for a turn that lapsed
     /// before it was ever heard of, or was heard of and lapsed since: it is not booked (again), and
-    /// the lease gets it back when the node next says what it holds.
+    /// the lease gets it back when the node next says what it holds. So for one that nobody can have
+    /// given.
     fn claim(
         &mut self,
         now: Micros,
@@ -505,9 +510,12 @@ impl Gate {
         if known {
             return true;
         }
-        if lapsed(turn.until, now) {
+        // One that ends later than one that is given now is told by a clock that is off.
+        let latest = now.0.saturating_add(policy.ready_ttl + LAPSE_GRACE);
+        if lapsed(turn.until, now) || turn.until.0 > latest {
             return false;
         }
+        self.take_over(now, policy);
         // Time pays before it is spent, or what it would pay beyond the burst came on top. A bucket
         // that was never filled, or is lost, is not filled by this.
         if self.bucket.filled_at > Micros(0) {
@@ -523,8 +531,8 @@ impl Gate {
         true
     }
 
-    /// Brings the node's lease to what it holds and wants: the rest is refunded, more is granted.
-    fn settle_lease(&mut self, request: &AdvanceRequest) {
+    /// Brings the node's lease to what it holds and wants: the rest is given up, more is granted.
+    fn settle_lease(&mut self, request: &AdvanceRequest, refunds: bool) {
         let Some(held) = self.lease(request.node).map(|lease| lease.held) else {
             return;
         };
@@ -533,7 +541,9 @@ impl Gate {
         if let Some(lease) = self.lease(request.node) {
             lease.held = kept;
         }
-        self.refund(held - kept, &request.policy);
+        if refunds {
+            self.refund(held - kept, &request.policy);
+        }
         let more = (request.lease_wanted - kept).min(self.affordable(&request.policy));
         if !mutant!(LeaseForFree) {
             self.bucket.level -= i64::from(more) * TURN;

@@ -130,11 +130,20 @@ impl Fleet {
 
     /// The same, of so many of a thousand calls.
     pub fn trouble_some(&mut self, trouble: Trouble, nodes: Set, per_mille: u32) {
+        self.suffer(trouble, nodes, Set::ALL, per_mille);
+    }
+
+    /// Brings trouble between some nodes and some partitions.
+    pub fn trouble_in(&mut self, trouble: Trouble, nodes: Set, partitions: Set) {
+        self.suffer(trouble, nodes, partitions, 1000);
+    }
+
+    fn suffer(&self, trouble: Trouble, nodes: Set, partitions: Set, per_mille: u32) {
         self.now(|world| {
             world.trouble(Active {
                 trouble,
                 nodes,
-                partitions: Set::ALL,
+                partitions,
                 per_mille,
                 until: u64::MAX,
             });

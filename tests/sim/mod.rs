@@ -4,6 +4,7 @@
 mod check;
 mod clockwork;
 mod fleet;
+mod heard;
 mod history;
 mod leases;
 mod ledger;

@@ -374,6 +374,7 @@ impl Server {
             if let Some(last) = steps.last() {
                 gate.restore_bucket(last.bucket.clone());
             }
+            gate.fall_back();
         }
     }
 

@@ -15,7 +15,12 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
                 Answer::Place { .. } | Answer::Silence | Answer::Full | Answer::Joined { .. }
             )
         });
-        let still: Vec<_> = still.take(3).map(|seen| reading.told(seen)).collect();
+        let still = still.take(3).map(|seen| {
+            let ticket = reading.tickets.get(&seen.who);
+            let id = ticket.map(|key| format!("{} ", key.id)).unwrap_or_default();
+            id + &reading.told(seen)
+        });
+        let still: Vec<_> = still.collect();
         format!("not all are through: {}", still.join("; "))
     });
     // A node that is stopped while all is well leaves nothing behind.

@@ -58,6 +58,8 @@ enum Ask {
     Complete(u128),
     Policy(GatePolicy),
     Pass(i64),
+    /// The server is another one than before.
+    FallBack,
 }
 
 /// What a node says of itself: how long ago it was sent, and the horizon.
@@ -203,6 +205,7 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
         1 => settle,
         1 => number().prop_map(Ask::Complete),
         1 => policies().prop_map(Ask::Policy),
+        1 => Just(Ask::FallBack),
         4 => prop_oneof![
             0..3_000_000_i64,
             -2_000_000..0_i64,
@@ -244,6 +247,13 @@ impl Pair<'_> {
         match ask {
             Ask::Pass(micros) => self.now = self.now.saturating_add_signed(*micros),
             Ask::Policy(policy) => self.policy = *policy,
+            Ask::FallBack => {
+                self.gate.fall_back();
+                let script = "for _, k in ipairs(redis.call('KEYS', ARGV[1])) do \
+                    redis.call('HSET', k, 'run', 'another') end return 0";
+                let key = format!("*gate:{}", self.event.as_str());
+                shared_server().run::<i64>(&["EVAL", script, "0", &key]);
+            }
             Ask::Complete(number) => {
                 let expected = self.gate.complete(&id(*number), &mut changes);
                 let answer = self.store.complete(self.event.clone(), id(*number)).await;
