@@ -11,8 +11,8 @@ use crate::model::{Micros, Order, micros};
 
 /// Entries looked at while the line's writer is held, and tickets of one request at most.
 const AT_ONCE: u32 = 4_096;
-/// A turn that ends on our clock within so many microseconds of the gate's is that turn.
-const SAME: u64 = 2_000_000;
+/// Two readings of the end of one turn differ by less, in microseconds.
+const SAME: u64 = 1_000_000;
 /// Turns that are over are told to have ended at least so long ago: no gate shall take them for open.
 const OVER: Duration = Duration::from_secs(1);
 /// Who lives has written the last minute again this long after a doubt; and who dies later than
@@ -77,6 +77,14 @@ impl Room {
         gate.doubted = Some(since);
     }
 
+    /// Until when a turn is by the store's clock, which ends then by ours: as it was first told, unless
+    /// that is another turn, or the store's clock has jumped since.
+    pub(super) fn same_turn(&self, until: Micros, first: Option<Micros>) -> Micros {
+        let ours = self.to_store_clock(until);
+        let same = first.filter(|first| first.0.abs_diff(ours.0) < SAME);
+        same.unwrap_or(ours)
+    }
+
     /// What to tell the gate before it is asked; nothing, mostly. Looks through the whole line when
     /// there is something, a piece at a time.
     pub fn settlement(&self, now: Micros, asking: &Asking) -> Vec<SettleRequest> {
@@ -113,11 +121,9 @@ impl Room {
             for entry in entries.drain(..).filter(|entry| !kept(entry)) {
                 match entry.state {
                     State::Called { until } if until > now => {
-                        let ours = turn(entry.id, until);
-                        let gates = side.gate.turns.get(&entry.id);
-                        let same = gates.filter(|gates| gates.0.abs_diff(ours.until.0) < SAME);
-                        let until = same.copied().unwrap_or(ours.until);
-                        request.called.push(Turn { until, ..ours });
+                        let gates = side.gate.turns.get(&entry.id).copied();
+                        let (id, until) = (entry.id, self.same_turn(until, gates));
+                        request.called.push(Turn { id, until });
                     }
                     State::Called { until } => request.called.push(turn(entry.id, over(until))),
                     State::Missed { until } => {

@@ -27,6 +27,7 @@ use super::answer::{Admission, EnterRefusal};
 use super::eta::Measured;
 use super::event::Event;
 use super::line::{LineWriter, State};
+use super::shares::Given;
 use super::side::Side;
 use super::status::Found;
 use super::tick::Asking;
@@ -138,7 +139,8 @@ impl Room {
         next.dedup();
         for key in &next {
             writer.call(&key.id, until);
-            side.shares.turns.insert(key.id, self.to_store_clock(until));
+            let of_store = self.to_store_clock(until);
+            side.shares.turns.insert(key.id, Given { until, of_store });
             if let Some((promised, real)) = side.kept(now, &key.id) {
                 self.promises.note(promised, real);
             }
@@ -187,12 +189,16 @@ impl Room {
         self.end_share(now, event, side, "the store answers again");
     }
 
-    /// The open turns of an event that this node gave without the store, on the store's clock.
+    /// The open turns of an event that this node gave without the store.
     pub fn shared_turns(&self, event: &EventId) -> Vec<Turn> {
         let turns = |event: Arc<Event>| {
             let side = event.side.lock();
             let turns = side.shares.turns.iter();
-            turns.map(|(&id, &until)| Turn { id, until }).collect()
+            let turn = |(&id, given): (&TicketId, &Given)| Turn {
+                id,
+                until: given.until,
+            };
+            turns.map(turn).collect()
         };
         self.event(event.as_str()).map(turns).unwrap_or_default()
     }
@@ -253,7 +259,7 @@ impl Room {
         let mut buffer = token::buffer();
         let claims = self.claims(token, &mut buffer);
         let arrival = claims.map_or(view.time, |claims| claims.arrival);
-        let turn = shares.turns.get(&found.id).copied();
+        let turn = shares.turns.get(&found.id).map(|given| given.of_store);
         let at = policy.entry_at(self.to_store_clock(now), arrival, turn);
         shares.entries.insert(found.id, at);
         let key = TicketKey {
@@ -299,7 +305,10 @@ impl Room {
         let event = &asking.event;
         let (mut turns, entries): (Vec<Turn>, Vec<(TicketId, Micros)>) = {
             let side = event.side.lock();
-            let turn = |(&id, &until)| Turn { id, until };
+            let turn = |(&id, given): (&TicketId, &Given)| Turn {
+                id,
+                until: self.same_turn(given.until, Some(given.of_store)),
+            };
             let entries = side.shares.entries.iter();
             (
                 side.shares.handed.iter().map(turn).collect(),

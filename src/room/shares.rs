@@ -30,10 +30,10 @@ pub(super) struct Shares {
     pub present: bool,
     /// What was given since the last word that the gate heard is to be told before the next.
     pub out: Option<Out>,
-    /// Turns given here and open, until when on the store's clock: only here may their owners enter.
-    pub turns: AHashMap<TicketId, Micros>,
+    /// Turns given here and open: only here may their owners enter.
+    pub turns: AHashMap<TicketId, Given>,
     /// Turns that a gate may have been told of: no longer ours to let in by.
-    pub handed: AHashMap<TicketId, Micros>,
+    pub handed: AHashMap<TicketId, Given>,
     /// Who entered here, and when as gates have it.
     pub entries: AHashMap<TicketId, Micros>,
     /// What the last answer said of the store's clock, and when it came.
@@ -45,6 +45,13 @@ pub(super) struct Shares {
     words: VecDeque<Word>,
     /// Told to a gate lately: when, and the moment of the oldest entry of it.
     told: Option<(Micros, Micros)>,
+}
+
+/// Until when a turn is: by our clock, and by the store's as it was known then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given {
+    pub until: Micros,
+    pub of_store: Micros,
 }
 
 #[derive(Debug, Clone, Copy)]
