@@ -202,6 +202,10 @@ impl Room {
                 } else if let Origin::Gate { .. } = origin {
                     side.gate.lent.remove(&id);
                 }
+                if kind == Kind::Returned {
+                    // It was seen then, also by who cannot tell what it returned from.
+                    self.merge_seen(now, event, writer, side, &Record { kind, id, at });
+                }
                 self.merge_turn(now, event, writer, side, &Record { kind, id, at })
             }
         }

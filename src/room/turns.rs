@@ -82,7 +82,7 @@ impl Room {
         if !policy_now.paused && !passes && fresh {
             let affordable = (Self::level(now, policy, side) / 1e6).max(0.0) as usize + 1;
             let most = affordable.min(CANDIDATES_MAX);
-            self.candidates(event, writer, side, most, &mut candidates);
+            self.candidates(now, event, writer, side, most, &mut candidates);
             self.keep_settled(now, &mut candidates);
             if mutant!(LastFirst) {
                 candidates.reverse();
