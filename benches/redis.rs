@@ -118,8 +118,9 @@ async fn enter(store: Arc<Redis>) {
                     id: id(n),
                     claim: None,
                     free: false,
-                    pass: "a pass of some length ".repeat(16),
-                    known: false,
+                    arrival: Micros(0),
+                    key: None,
+                    known: None,
                 };
                 store.enter(request).await.unwrap();
             }

@@ -40,6 +40,8 @@ pub enum Mutant {
     RefillSkipped,
     /// A gate that lost turns and entries is not told of them.
     NotSettled,
+    /// A gate goes on with the bucket of a store that fell back.
+    NotTakenOver,
     /// A turn that nobody took is not given to the next.
     NoShowKept,
     /// A status waits for a fresh view.

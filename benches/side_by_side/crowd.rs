@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Requests that are under way on a connection while the line fills.
 const DEPTH: usize = 64;
@@ -61,11 +62,14 @@ impl Crowd {
         out.extend_from_slice(b"\"}");
     }
 
-    /// Joins `count` visitors and keeps their tokens.
+    /// Joins `count` visitors and keeps their tokens. `progress` is told how many have joined, each
+    /// number once.
     pub fn join(address: SocketAddr, count: usize, progress: impl Fn(usize) + Sync) -> Self {
         let share = count / CONNECTIONS;
+        let all = AtomicUsize::new(0);
+        let joins = || progress(all.fetch_add(1, Relaxed) + 1);
         let parts: Vec<Self> = std::thread::scope(|scope| {
-            let progress = &progress;
+            let joins = &joins;
             let threads: Vec<_> = (0..CONNECTIONS)
                 .map(|n| {
                     let count = if n == 0 {
@@ -73,7 +77,7 @@ impl Crowd {
                     } else {
                         share
                     };
-                    scope.spawn(move || joined(address, count, progress))
+                    scope.spawn(move || joined(address, count, joins))
                 })
                 .collect();
             let parts = threads.into_iter().map(|thread| thread.join());
@@ -91,7 +95,7 @@ impl Crowd {
     }
 }
 
-fn joined(address: SocketAddr, count: usize, progress: impl Fn(usize)) -> Crowd {
+fn joined(address: SocketAddr, count: usize, joins: impl Fn()) -> Crowd {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.set_nodelay(true).expect("a fresh socket");
     let mut crowd = Crowd {
@@ -129,9 +133,7 @@ fn joined(address: SocketAddr, count: usize, progress: impl Fn(usize)) -> Crowd 
             crowd.width = end - start;
             crowd.text.extend_from_slice(&body[start..end]);
             had += 1;
-            if had % 100_000 == 0 {
-                progress(had * CONNECTIONS);
-            }
+            joins();
         }
         buffer.drain(..done);
     }

@@ -20,6 +20,9 @@ pub const SPREAD_AFTER: Duration = Duration::from_millis(1500);
 /// A failed look is repeated after this.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// No revision has this number: all is read.
+const UNKNOWN: u64 = u64::MAX;
+
 /// What the follower of rulings works with.
 pub struct Follow {
     /// Who goes by them.
@@ -50,14 +53,19 @@ impl Follow {
         let mut done: BTreeMap<_, _> = self.room.forgotten().into_iter().collect();
         done.retain(|event, _| !void.contains(event));
         let mut left = Vec::new();
+        let mut generation = self.store.generation();
         // Right away: something may have been ruled during the load.
         let mut wait = Duration::ZERO;
         loop {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
-                () = self.room.ruled() => {}
+                () = self.room.ruled() => known = UNKNOWN,
                 () = sleep(wait) => {}
+            }
+            if generation != self.store.generation() {
+                // What was lost may have had the number of what is there now.
+                (generation, known) = (self.store.generation(), UNKNOWN);
             }
             let now = self.now();
             wait = match self.health.alone_until(now) {

@@ -12,13 +12,15 @@ use super::tally::{Counts, Tally};
 use crate::clock::Clock;
 use crate::model::legacy::LIVES;
 use crate::model::token::TicketKeys;
-use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record, Rulings, TicketId};
+use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record, Rulings, TicketId, micros};
 use crate::store::{Retry, Store, StoreError, Stored};
 
 /// Records of one batch, as a node's journal has by default.
 const BATCH_RECORDS: usize = 1_024;
 /// Tickets of one piece that is read from the store.
 const CHUNK: usize = 65_536;
+/// Who entered there is said to have done so this long ago.
+const ENTERED_BEFORE: Duration = Duration::from_secs(10 * 60);
 /// Between attempts to write a batch; after the last one the import ends.
 const PAUSES: [Duration; 4] = [
     Duration::from_millis(100),
@@ -200,7 +202,9 @@ fn difference(
                 return None;
             };
             counts.entered += 1;
-            let (kind, at) = (Kind::Entered, now);
+            // So long ago that no pass of ours is made from it: they have one of the other gateway's.
+            let at = Micros(now.0.saturating_sub(micros(ENTERED_BEFORE)));
+            let kind = Kind::Entered;
             Some(Record { kind, id, at })
         }
     }

@@ -1,17 +1,29 @@
 //! What is asked of an event's gate, and what it answers.
 //!
 //! The gate's truth lives in the store, on the store's clock: bucket, leases, called tickets, active
-//! visitors, passes. Nodes ask it with these words; each request is one step there, whole or not at
+//! visitors, entries. Nodes ask it with these words; each request is one step there, whole or not at
 //! all, and asking twice is harmless.
 
 use serde::{Deserialize, Serialize};
 
 use super::ids::{EventId, NodeId, TicketId};
 use super::ticket::Micros;
+use super::token::KeyMark;
 
 /// A node that was not heard for this long may be going on by its share of the rate, as far as a gate
 /// is concerned: the share is withheld. The node itself waits longer. Microseconds.
 pub const SILENT_AFTER: u64 = 2_000_000;
+
+/// A turn is kept this much longer than its owner was told, so that an answer in flight at the last
+/// moment still finds it. Microseconds.
+pub const LAPSE_GRACE: u64 = 1_000_000;
+
+/// Passes of one turn that are asked for within this are the same. Microseconds.
+pub const ENTRY_STEP: u64 = 30_000_000;
+
+/// A turn that was given so soon after the join came with it, out of a lease, on the clock of the
+/// node that gave it. Microseconds.
+const INSTANT: u64 = 2_000_000;
 
 /// What a gate needs to know of the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -30,7 +42,7 @@ pub struct GatePolicy {
     pub late_grace: u64,
     /// How long an entered ticket is remembered, in microseconds.
     pub ticket_ttl: u64,
-    /// How long a pass holds, in microseconds.
+    /// How long a pass holds at least, in microseconds.
     pub pass_ttl: u64,
     /// How many nodes each go on at their share of the rate when they are cut off; 0: none does.
     pub nodes: u16,
@@ -39,6 +51,34 @@ pub struct GatePolicy {
 }
 
 impl GatePolicy {
+    /// What counts as the moment of an entry at `now`, and is what its pass is made from (see
+    /// [`Self::pass_until`]): that of the turn, which ends at `turn`, or the last of the steps of
+    /// [`ENTRY_STEP`] that were taken since. So whoever lets a ticket in by that turn, and should it be
+    /// twice since a store forgot the first time, gives the same pass. Who came with a turn, or needs
+    /// none (`turn` is `None`), is reckoned from the join, which all nodes know to the microsecond. All
+    /// but the arrival are on the store's clock.
+    pub fn entry_at(&self, now: Micros, arrival: Micros, turn: Option<Micros>) -> Micros {
+        let given = turn.map_or(arrival.0, |until| until.0.saturating_sub(self.ready_ttl));
+        let given = if given <= arrival.0.saturating_add(INSTANT) {
+            arrival.0
+        } else {
+            given
+        };
+        let past = now.0.saturating_sub(given);
+        Micros(given.saturating_add(past - past % self.entry_step()))
+    }
+
+    /// When the pass of an entry ends: `pass_ttl` after the last moment at which the same pass is given.
+    pub fn pass_until(&self, entered: Micros) -> Micros {
+        let holds = self.entry_step().saturating_add(self.pass_ttl);
+        Micros(entered.0.saturating_add(holds))
+    }
+
+    /// No longer than a turn is kept.
+    fn entry_step(&self) -> u64 {
+        self.ready_ttl.saturating_add(LAPSE_GRACE).min(ENTRY_STEP)
+    }
+
     /// Micro-turns that one of `nodes` may save up while it is cut off: a turn, and a fifth of a
     /// second of its share of the rate, but no more than its share of the burst.
     pub fn share_saved(&self, nodes: u16) -> i64 {
@@ -138,8 +178,8 @@ pub struct Advanced {
     pub called: Vec<Turn>,
     /// Turns that lapsed and were refunded, and claims that had lapsed when they came.
     pub missed: Vec<TicketId>,
-    /// Candidates that have entered before, so that the caller forgets them.
-    pub entered: Vec<TicketId>,
+    /// Candidates that have entered before, with when, so that the caller forgets them.
+    pub entered: Vec<(TicketId, Micros)>,
     /// Turns of the lease that the node holds now.
     pub lease: u32,
     /// Visitors inside.
@@ -172,10 +212,13 @@ pub struct EnterRequest {
     pub claim: Option<Turn>,
     /// No turn is needed: the event lets everybody pass.
     pub free: bool,
-    /// What to make its pass from, to be written if it may enter.
-    pub pass: String,
-    /// The node knows that it entered: only the pass of then is asked for.
-    pub known: bool,
+    /// When it joined, as its token says.
+    pub arrival: Micros,
+    /// The key that signed its token. The gate does not ask for it.
+    pub key: Option<KeyMark>,
+    /// When it entered, if the node knows that it did: it is only asked whether the gate knows another
+    /// moment.
+    pub known: Option<Micros>,
 }
 
 /// A store that falls back, and is not lost as a whole, lost less than this, in microseconds.
@@ -195,36 +238,30 @@ pub struct SettleRequest {
     /// Turns that nobody used yet: open ones, and those that were missed, whose owners may come back or
     /// are yet to expire. These have ended already.
     pub called: Vec<Turn>,
-    /// Tickets that entered, with when.
+    /// Tickets that entered, with when, see [`GatePolicy::entry_at`].
     pub entered: Vec<(TicketId, Micros)>,
     /// All of it was given by the node while it was cut off, out of its share of the rate: it is paid
     /// for.
     pub shared: bool,
-    /// What passes of tickets that entered are made from, with their ends.
-    pub passes: Vec<(TicketId, String, Micros)>,
 }
 
 /// What came of an [`EnterRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// In, with what the request carried for the pass.
+    /// In.
     Granted {
-        /// When the pass ends, on the store's clock.
-        until: Micros,
+        /// The moment of it, see [`GatePolicy::entry_at`].
+        at: Micros,
         /// The store's clock.
         now: Micros,
     },
-    /// Was in before: the pass of then.
+    /// Was in before.
     Again {
-        /// What the first enter wrote.
-        pass: String,
-        /// When it ends, on the store's clock.
-        until: Micros,
+        /// The moment of then.
+        at: Micros,
         /// The store's clock.
         now: Micros,
     },
-    /// Was in before, and that pass has ended.
-    Over,
     /// Had a turn that lapsed.
     Missed,
     /// Has no turn.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{EventId, TicketId};
 use super::ticket::Micros;
+use super::token::KeyMark;
 
 /// What stands before the 32 bytes of the seed in a PKCS#8 v1 document for Ed25519 (RFC 8410).
 const PKCS8_ED25519: [u8; 16] = [
@@ -60,8 +61,8 @@ pub enum PassKeyError {
 /// The keys that sign and verify passes.
 #[derive(Clone)]
 pub struct PassKeys {
-    /// The name of the key that signs new passes.
-    active: String,
+    /// Where the active one is.
+    active: usize,
     keys: Vec<(String, EncodingKey, DecodingKey)>,
     validation: Validation,
     jwks: String,
@@ -86,9 +87,9 @@ impl PassKeys {
             keys.push((name.clone(), key, verifying));
             set.keys.push(jwk);
         }
-        if !keys.iter().any(|(name, ..)| name == active) {
+        let Some(active) = keys.iter().position(|(name, ..)| name == active) else {
             return Err(PassKeyError::NoActive(active.to_owned()));
-        }
+        };
         // Time is an argument here, and which event is asked for is the caller's to compare.
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.validate_exp = false;
@@ -97,36 +98,36 @@ impl PassKeys {
         validation.set_required_spec_claims(&["iss", "exp"]);
         let jwks = serde_json::to_string(&set).expect("a key set is plain JSON");
         Ok(Self {
-            active: active.to_owned(),
+            active,
             keys,
             validation,
             jwks,
         })
     }
 
-    /// What the pass of a ticket that enters now is made from, by [`Self::sign`]: short, so that it is
-    /// this that stores keep.
-    pub fn recipe(&self, now: Micros, ttl_micros: u64) -> String {
-        let iat = now.0 / 1_000_000;
-        let exp = iat.saturating_add(ttl_micros.div_ceil(1_000_000));
-        format!("{iat} {exp} {}", self.active)
-    }
-
-    /// The pass that a recipe makes, always the same one: Ed25519 is deterministic. `None` if the key
-    /// it names is not ours any more. About 20 µs.
-    pub fn sign(&self, event: &EventId, id: TicketId, recipe: &str) -> Option<String> {
-        let mut parts = recipe.splitn(3, ' ');
-        let (iat, exp, name) = (parts.next()?, parts.next()?, parts.next()?);
-        let (_, key, _) = self.keys.iter().find(|(known, ..)| known == name)?;
+    /// The pass of a ticket, good from one moment until another: always the same bytes, since Ed25519
+    /// is deterministic, so that nobody has to keep them. It is signed by the pass key of the same name
+    /// as the ticket key with this mark, which is that of the visitor's token; by the active one if there
+    /// is none. `None` if it cannot be written, which no key that was accepted leads to. About 20 µs.
+    pub fn sign(
+        &self,
+        event: &EventId,
+        id: TicketId,
+        token: Option<KeyMark>,
+        (from, until): (Micros, Micros),
+    ) -> Option<String> {
+        let of_token = |name: &str| token.is_some_and(|mark| mark == KeyMark::of(name));
+        let known = self.keys.iter().find(|(name, ..)| of_token(name));
+        let (name, key, _) = known.unwrap_or(&self.keys[self.active]);
         let claims = PassClaims {
             iss: ISSUER.to_owned(),
             aud: event.clone(),
             jti: id.to_string(),
-            iat: iat.parse().ok()?,
-            exp: exp.parse().ok()?,
+            iat: from.0 / 1_000_000,
+            exp: until.0.div_ceil(1_000_000),
         };
         let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some(name.to_owned());
+        header.kid = Some(name.clone());
         jsonwebtoken::encode(&header, &claims, key).ok()
     }
 
@@ -171,28 +172,31 @@ mod tests {
     fn a_pass_says_what_was_signed_and_rotation_overlaps() {
         let event = EventId::new("evt_1").expect("a fine id");
         let id = TicketId::from_u128(42);
-        let old = keys("k1", &["k1"]);
-        let recipe = old.recipe(Micros(1_800_000_000_500_000), 30_000_000);
-        let pass = old.sign(&event, id, &recipe).expect("its own recipe");
+        let held = (Micros(1_800_000_000_500_000), Micros(1_800_000_029_500_001));
+        let token = Some(KeyMark::of("k1"));
+        let pass = |keys: &PassKeys| keys.sign(&event, id, token, held);
+        let pass_of_old = pass(&keys("k1", &["k1"])).expect("its own key");
         let both = keys("k2", &["k1", "k2"]);
-        assert_eq!(both.sign(&event, id, &recipe).as_ref(), Some(&pass));
-        assert_eq!(keys("k2", &["k2"]).sign(&event, id, &recipe), None);
+        assert_eq!(pass(&both).as_ref(), Some(&pass_of_old));
+        let new = keys("k2", &["k2"]);
+        assert_eq!(pass(&new), both.sign(&event, id, None, held));
+        let pass = pass_of_old;
         let claims = both.verify(&pass).expect("k1 is known");
         assert_eq!(claims.ticket(), Some(id));
         assert_eq!(
             (claims.aud, claims.iat, claims.exp),
             (event, 1_800_000_000, 1_800_000_030)
         );
-        assert_eq!(keys("k2", &["k2"]).verify(&pass), None);
+        assert_eq!(new.verify(&pass), None);
     }
 
     #[test]
     fn what_was_not_signed_is_no_pass() {
         let keys = keys("k1", &["k1"]);
         let event = EventId::new("evt_1").expect("a fine id");
-        let recipe = keys.recipe(Micros(0), 1);
-        let pass = keys.sign(&event, TicketId::from_u128(42), &recipe);
-        let pass = pass.expect("its own recipe");
+        let held = (Micros(0), Micros(1));
+        let pass = keys.sign(&event, TicketId::from_u128(42), None, held);
+        let pass = pass.expect("its own key");
         for at in [0, 20, pass.len() / 2, pass.len() - 1] {
             let mut bytes = pass.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };

@@ -59,10 +59,29 @@ pub const fn buffer() -> TokenBuffer {
     [0; BYTES_MAX]
 }
 
+/// What a token says of the key that signed it: the first bytes of the hash of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyMark([u8; 4]);
+
+impl KeyMark {
+    /// The mark of a key of this name.
+    pub fn of(name: &str) -> Self {
+        let hash = blake3::hash(name.as_bytes());
+        let bytes = hash.as_bytes();
+        Self([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+
+    /// What a token says, believed or not; `None` if it is none of ours.
+    pub fn in_token(token: &str) -> Option<Self> {
+        let head = URL_SAFE_NO_PAD.decode(token.get(..8)?).ok()?;
+        Some(Self(head.get(1..5)?.try_into().ok()?))
+    }
+}
+
 /// One named secret.
 #[derive(Clone)]
 struct TicketKey {
-    mark: [u8; 4],
+    mark: KeyMark,
     mac: [u8; 32],
 }
 
@@ -93,13 +112,11 @@ impl TicketKeys {
     /// # Errors
     /// `active` is not among them, or two names collide.
     pub fn new(active: &str, keys: &[(String, [u8; 32])]) -> Result<Self, KeyError> {
-        let mark = |name: &str| {
-            let hash = blake3::hash(name.as_bytes());
-            let bytes = hash.as_bytes();
-            [bytes[0], bytes[1], bytes[2], bytes[3]]
-        };
         for (n, (one, _)) in keys.iter().enumerate() {
-            if let Some((other, _)) = keys[..n].iter().find(|(other, _)| mark(other) == mark(one)) {
+            if let Some((other, _)) = keys[..n]
+                .iter()
+                .find(|(other, _)| KeyMark::of(other) == KeyMark::of(one))
+            {
                 return Err(KeyError::Alike(other.clone(), one.clone()));
             }
         }
@@ -113,7 +130,7 @@ impl TicketKeys {
             .min_by(|a, b| a.0.cmp(&b.0))
             .map_or([0; 32], |(_, key)| *key);
         let derive = |name: &str, secret: &[u8; 32]| TicketKey {
-            mark: mark(name),
+            mark: KeyMark::of(name),
             mac: blake3::derive_key("tidegate 1 waiting token", secret),
         };
         let mut derived: Vec<_> = keys.iter().map(|(name, key)| derive(name, key)).collect();
@@ -130,7 +147,7 @@ impl TicketKeys {
         let mut bytes = buffer();
         let key = &self.keys[0];
         bytes[0] = VERSION;
-        bytes[1..5].copy_from_slice(&key.mark);
+        bytes[1..5].copy_from_slice(&key.mark.0);
         bytes[5..7].copy_from_slice(&claims.node.0.to_be_bytes());
         bytes[7..11].copy_from_slice(&claims.epoch.to_be_bytes());
         bytes[11..19].copy_from_slice(&claims.arrival.0.to_be_bytes());
@@ -156,7 +173,7 @@ impl TicketKeys {
             return None;
         }
         let (body, mac) = bytes.split_at(length - MAC);
-        let key = self.keys.iter().find(|key| key.mark == body[1..5])?;
+        let key = self.keys.iter().find(|key| key.mark.0 == body[1..5])?;
         let wanted = blake3::keyed_hash(&key.mac, body);
         // As numbers: one comparison, where slices are compared byte by byte.
         let number = |mac: &[u8]| Some(u128::from_ne_bytes(mac.get(..MAC)?.try_into().ok()?));
@@ -268,6 +285,7 @@ mod tests {
             let token = keys.sign(&claims(event));
             assert!(token.len() <= TOKEN_CHARS_MAX);
             assert_eq!(keys.verify(&token, &mut buffer()), Some(claims(event)));
+            assert_eq!(KeyMark::in_token(&token), Some(KeyMark::of("k1")));
         }
     }
 

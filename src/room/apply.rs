@@ -171,8 +171,16 @@ impl Room {
         origin: Origin,
     ) -> bool {
         let Record { kind, id, mut at } = *record;
-        if kind.is_of_turn() || matches!(origin, Origin::Gate { .. }) {
+        let of_gate = matches!(origin, Origin::Gate { .. });
+        // That of an entry is the same to all, since the pass is made from it.
+        if kind.is_of_turn() || (of_gate && kind != Kind::Entered) {
             at = self.by_our_clock(at);
+        }
+        if of_gate && kind == Kind::Called {
+            side.gate.note_turn(&Turn {
+                id,
+                until: record.at,
+            });
         }
         match kind {
             Kind::Joined => false,
@@ -186,8 +194,8 @@ impl Room {
             }
             Kind::Left | Kind::Expired | Kind::Entered => {
                 let why = kind.gone().unwrap_or(Gone::Left);
-                if matches!(origin, Origin::Gate { .. }) {
-                    self.merge_entry(now, event, writer, side, &Record { kind, id, at });
+                if of_gate {
+                    self.merge_entry(now, event, writer, side, record);
                 } else {
                     self.merge_removal(now, event, writer, side, record, why);
                 }
@@ -199,7 +207,7 @@ impl Room {
                 {
                     // A turn out of that node's lease: entering here tells the gate of it.
                     side.gate.lent.insert(id, (node, Turn { id, until: at }));
-                } else if let Origin::Gate { .. } = origin {
+                } else if of_gate {
                     side.gate.lent.remove(&id);
                 }
                 if kind == Kind::Returned {

@@ -9,7 +9,8 @@ use super::answer::{
 use super::line::State;
 use super::status::Found;
 use crate::model::gate::{EnterRequest, Entry, GatePolicy};
-use crate::model::{Gone, Kind, Micros, Order, Policy, TicketKey, micros};
+use crate::model::token::{self, KeyMark};
+use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, TicketId, TicketKey, micros};
 
 /// When to try again when the gate has to catch up or the store is away.
 const SOON: Duration = Duration::from_secs(1);
@@ -37,7 +38,7 @@ impl Room {
     /// The token shows nothing, or it is not its turn.
     pub fn enter(&self, now: Micros, token: &str) -> Result<EnterStep, EnterRefusal> {
         let found = self.look(now, token)?;
-        if let Some(shared) = self.enter_shared(now, &found) {
+        if let Some(shared) = self.enter_shared(now, &found, token) {
             return shared.map(EnterStep::Granted);
         }
         let standing = self.standing(now, &found);
@@ -64,6 +65,8 @@ impl Room {
                 retry_after: standing.poll_after,
             });
         }
+        let mut buffer = token::buffer();
+        let claims = self.claims(token, &mut buffer);
         let (node, claim) = {
             let side = event.side.lock();
             let own = side.gate.leased.get(&found.id).copied();
@@ -72,7 +75,6 @@ impl Room {
                 _ => (self.identity.node, own),
             }
         };
-        let pass_ttl = micros(policy.pass_ttl);
         Ok(EnterStep::Ask(Box::new(EnterRequest {
             event: event.id.clone(),
             node,
@@ -80,8 +82,9 @@ impl Room {
             id: found.id,
             claim: claim.map(|turn| self.on_store_clock(turn)),
             free: policy.order == Order::Passthrough,
-            known: found.state == State::Entered,
-            pass: self.pass_keys.recipe(now, pass_ttl),
+            arrival: claims.map_or(found.time, |claims| claims.arrival),
+            key: KeyMark::in_token(token),
+            known: (found.state == State::Entered).then_some(found.time),
         })))
     }
 
@@ -95,13 +98,8 @@ impl Room {
         request: &EnterRequest,
         entry: Entry,
     ) -> Result<Admission, EnterRefusal> {
-        let (recipe, until, store_now) = match entry {
-            Entry::Granted { until, now } => (request.pass.clone(), until, now),
-            Entry::Again { pass, until, now } => (pass, until, now),
-            Entry::Over => {
-                self.note_entered(now, request);
-                return Err(EnterRefusal::Token(TokenRefusal::Gone(Some(Gone::Entered))));
-            }
+        let (at, store_now) = match entry {
+            Entry::Granted { at, now } | Entry::Again { at, now } => (at, now),
             Entry::NotCalled
                 if self.event(request.event.as_str()).is_some_and(|event| {
                     self.may_be_called_elsewhere(now, &event, &request.id)
@@ -121,13 +119,26 @@ impl Room {
                 });
             }
         };
-        self.note_entered(now, request);
-        let pass = self.pass_keys.sign(&request.event, request.id, &recipe);
-        // Of a key that is not ours any more: nobody could verify it, either.
+        self.note_entered(now, request, at);
+        let of = (&request.event, request.id, request.key);
+        self.admission(of, &request.policy, at, store_now)
+    }
+
+    /// What an entry at a moment is answered with, `now` on the same clock.
+    pub(super) fn admission(
+        &self,
+        (event, id, key): (&EventId, TicketId, Option<KeyMark>),
+        policy: &GatePolicy,
+        at: Micros,
+        now: Micros,
+    ) -> Result<Admission, EnterRefusal> {
+        let until = policy.pass_until(at);
+        let holds = (until > now).then_some((at, until));
+        let pass = holds.and_then(|held| self.pass_keys.sign(event, id, key, held));
         let over = EnterRefusal::Token(TokenRefusal::Gone(Some(Gone::Entered)));
         Ok(Admission {
             pass: pass.ok_or(over)?,
-            ttl_sec: until.since(store_now).as_secs().max(1),
+            ttl_sec: until.since(now).as_secs().max(1),
         })
     }
 
@@ -137,7 +148,7 @@ impl Room {
     }
 
     /// The line forgets the ticket.
-    fn note_entered(&self, now: Micros, request: &EnterRequest) {
+    fn note_entered(&self, now: Micros, request: &EnterRequest, at: Micros) {
         let Some(event) = self.event(request.event.as_str()) else {
             return;
         };
@@ -151,7 +162,8 @@ impl Room {
                 arrival: view.time,
                 id: request.id,
             };
-            self.remove(now, &event, &mut writer, &mut side, &key, Gone::Entered);
+            let entered = (at, Gone::Entered);
+            self.remove_at(now, &event, &mut writer, &mut side, &key, entered);
         }
     }
 

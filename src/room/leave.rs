@@ -109,6 +109,19 @@ impl Room {
     ) {
         // A removal is later than the arrival it removes, whatever the clocks say.
         let at = self.clock.tick(now).max(key.arrival);
+        self.remove_at(now, event, writer, side, key, (at, why));
+    }
+
+    /// Removes a live ticket as of a moment; the gate's, of one that entered.
+    pub(super) fn remove_at(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        key: &TicketKey,
+        (at, why): (Micros, Gone),
+    ) {
         let before = event.line.find(&key.id);
         // Who entered is told of at once: should the gate forget it, the other nodes must not.
         let patient = self.waits_far(now, event, before);

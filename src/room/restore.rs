@@ -89,6 +89,7 @@ impl Room {
         self.note_store_clock(now, gate.now, Duration::MAX);
         let ours = |until: Micros| self.by_our_clock(until);
         for turn in &gate.called {
+            side.gate.note_turn(turn);
             if writer.call(&turn.id, ours(turn.until)).is_none() {
                 side.early.keep(Record {
                     kind: Kind::Called,
@@ -123,9 +124,8 @@ impl Room {
                 .find(id)
                 .is_some_and(|view| view.state == State::Entered);
             if !entered {
-                let at = self.by_our_clock(*at);
-                writer.remove(id, at, reason(Gone::Entered));
-                self.record(now, &event, Kind::Entered, *id, at);
+                writer.remove(id, *at, reason(Gone::Entered));
+                self.record(now, &event, Kind::Entered, *id, *at);
             }
         }
         drop(side);

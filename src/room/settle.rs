@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::Room;
 use super::line::{Entry, State};
 use super::tick::Asking;
-use crate::model::gate::{LOST_AT_MOST, SettleRequest, Turn};
+use crate::model::gate::{ENTRY_STEP, LOST_AT_MOST, SettleRequest, Turn};
 use crate::model::{Micros, Order, micros};
 
 /// Entries looked at while the line's writer is held, and tickets of one request at most.
 const AT_ONCE: u32 = 4_096;
+/// A turn that ends on our clock within so many microseconds of the gate's is that turn.
+const SAME: u64 = 2_000_000;
 /// Turns that are over are told to have ended at least so long ago: no gate shall take them for open.
 const OVER: Duration = Duration::from_secs(1);
 /// Who lives has written the last minute again this long after a doubt; and who dies later than
@@ -74,7 +76,7 @@ impl Room {
     /// What to tell the gate before it is asked; nothing, mostly. Looks through the whole line when
     /// there is something, a piece at a time.
     pub fn settlement(&self, now: Micros, asking: &Asking) -> Vec<SettleRequest> {
-        let mut requests = self.shares_to_tell(now, asking);
+        let mut requests = self.shares_to_tell(asking);
         let Some(since) = asking.doubted.filter(|_| !mutant!(NotSettled)) else {
             return requests;
         };
@@ -89,7 +91,6 @@ impl Room {
             entered: Vec::new(),
             // Who is let through without a turn takes none from the bucket.
             shared: policy.order == Order::Passthrough,
-            passes: Vec::new(),
         };
         let over = |ended: Micros| ended.min(Micros(now.0.saturating_sub(micros(OVER))));
         let turn = |id, until| Turn {
@@ -107,19 +108,23 @@ impl Room {
             let kept = |entry: &Entry| side.shares.concerns(&entry.id);
             for entry in entries.drain(..).filter(|entry| !kept(entry)) {
                 match entry.state {
-                    State::Called { until } => {
-                        let until = if until > now { until } else { over(until) };
-                        request.called.push(turn(entry.id, until));
+                    State::Called { until } if until > now => {
+                        let ours = turn(entry.id, until);
+                        let gates = side.gate.turns.get(&entry.id);
+                        let same = gates.filter(|gates| gates.0.abs_diff(ours.until.0) < SAME);
+                        let until = same.copied().unwrap_or(ours.until);
+                        request.called.push(Turn { until, ..ours });
                     }
+                    State::Called { until } => request.called.push(turn(entry.id, over(until))),
                     State::Missed { until } => {
                         let ended = Micros(until.0.saturating_sub(empty.policy.late_grace));
                         request.called.push(turn(entry.id, over(ended)));
                     }
                     // Who is back has missed a turn too, some time ago.
                     State::Returned => request.called.push(turn(entry.id, over(now))),
-                    State::Entered if entry.time >= since => {
-                        let at = self.to_store_clock(entry.time.min(now));
-                        request.entered.push((entry.id, at));
+                    // It may have entered by so much later than is told.
+                    State::Entered if entry.time.0.saturating_add(ENTRY_STEP) >= since.0 => {
+                        request.entered.push((entry.id, entry.time));
                     }
                     _ => {}
                 }

@@ -31,6 +31,7 @@ use super::side::Side;
 use super::status::Found;
 use super::tick::Asking;
 use crate::model::gate::{SettleRequest, Turn};
+use crate::model::token::{self, KeyMark};
 use crate::model::{EventId, Gone, Micros, Policy, TicketId, TicketKey};
 
 /// Tickets looked at in one step, and of those who came back after a missed turn.
@@ -134,7 +135,7 @@ impl Room {
         next.dedup();
         for key in &next {
             writer.call(&key.id, until);
-            side.shares.turns.insert(key.id, until);
+            side.shares.turns.insert(key.id, self.to_store_clock(until));
             if let Some((promised, real)) = side.kept(now, &key.id) {
                 self.promises.note(promised, real);
             }
@@ -172,7 +173,7 @@ impl Room {
         self.end_share(now, event, side, "the store answers again");
     }
 
-    /// The open turns of an event that this node gave without the store.
+    /// The open turns of an event that this node gave without the store, on the store's clock.
     pub fn shared_turns(&self, event: &EventId) -> Vec<Turn> {
         let turns = |event: Arc<Event>| {
             let side = event.side.lock();
@@ -201,6 +202,7 @@ impl Room {
         &self,
         now: Micros,
         found: &Found,
+        token: &str,
     ) -> Option<Result<Admission, EnterRefusal>> {
         let event = &found.event;
         if !event.side.lock().shares.concerns(&found.id) {
@@ -209,18 +211,13 @@ impl Room {
         let mut writer = event.line.write();
         let mut side = event.side.lock();
         let shares = &mut side.shares;
-        let admitted = |at: Micros, ttl: Duration| {
-            let until = at.after(ttl);
-            let recipe = self.shared_recipe(at, ttl);
-            let pass = (until > now).then(|| self.pass_keys.sign(&event.id, found.id, &recipe));
-            Some(Admission {
-                pass: pass.flatten()?,
-                ttl_sec: until.since(now).as_secs().max(1),
-            })
+        let policy = self.gate_policy(&event.policy.load(), now);
+        let admitted = |at: Micros| {
+            let of = (&event.id, found.id, KeyMark::in_token(token));
+            Some(self.admission(of, &policy, at, self.to_store_clock(now)))
         };
-        if let Some(&(at, ttl)) = shares.entries.get(&found.id) {
-            let over = super::answer::TokenRefusal::Gone(Some(Gone::Entered));
-            return Some(admitted(at, ttl).ok_or(EnterRefusal::Token(over)));
+        if let Some(&at) = shares.entries.get(&found.id) {
+            return admitted(at);
         }
         let later = Some(Err(EnterRefusal::Unavailable { retry_after: SOON }));
         if shares.handed.contains_key(&found.id) {
@@ -239,19 +236,19 @@ impl Room {
             return later;
         }
         out.entered = out.entered.saturating_add(1);
-        let ttl = event.policy.load().pass_ttl;
-        shares.entries.insert(found.id, (now, ttl));
+        let mut buffer = token::buffer();
+        let claims = self.claims(token, &mut buffer);
+        let arrival = claims.map_or(view.time, |claims| claims.arrival);
+        let turn = shares.turns.get(&found.id).copied();
+        let at = policy.entry_at(self.to_store_clock(now), arrival, turn);
+        shares.entries.insert(found.id, at);
         let key = TicketKey {
             arrival: view.time,
             id: found.id,
         };
-        self.remove(now, event, &mut writer, &mut side, &key, Gone::Entered);
-        admitted(now, ttl).map(Ok)
-    }
-
-    /// What the pass of a ticket that entered here is made from: always the same.
-    fn shared_recipe(&self, at: Micros, ttl: Duration) -> String {
-        self.pass_keys.recipe(at, crate::model::micros(ttl))
+        let entered = (at, Gone::Entered);
+        self.remove_at(now, event, &mut writer, &mut side, &key, entered);
+        admitted(at)
     }
 
     /// Whether somebody who is not called here may have been by the node their ticket is at home at,
@@ -281,44 +278,29 @@ impl Room {
     }
 
     /// What to tell the gate of turns and entries that were given here, in messages of bounded size.
-    pub(super) fn shares_to_tell(&self, now: Micros, asking: &Asking) -> Vec<SettleRequest> {
+    pub(super) fn shares_to_tell(&self, asking: &Asking) -> Vec<SettleRequest> {
         if !asking.tells || mutant!(ShareUntold) {
             return Vec::new();
         }
         let event = &asking.event;
-        let (mut turns, entries): (Vec<Turn>, Vec<_>) = {
+        let (mut turns, entries): (Vec<Turn>, Vec<(TicketId, Micros)>) = {
             let side = event.side.lock();
-            let turn = |(id, until): (&TicketId, &Micros)| Turn {
-                id: *id,
-                until: self.to_store_clock(*until),
-            };
+            let turn = |(&id, &until)| Turn { id, until };
             let entries = side.shares.entries.iter();
             (
                 side.shares.handed.iter().map(turn).collect(),
-                entries.map(|(id, (at, ttl))| (*id, *at, *ttl)).collect(),
+                entries.map(|(id, at)| (*id, *at)).collect(),
             )
         };
         let mut messages = Vec::new();
-        let message = |called, entered: &[(TicketId, Micros, Duration)]| {
-            let passes = entered.iter().filter(|(_, at, ttl)| at.after(*ttl) > now);
-            SettleRequest {
-                event: event.id.clone(),
-                node: self.identity.node,
-                policy: asking.request.policy,
-                version: asking.request.version,
-                called,
-                entered: entered
-                    .iter()
-                    .map(|(id, at, _)| (*id, self.to_store_clock(*at)))
-                    .collect(),
-                shared: true,
-                passes: passes
-                    .map(|&(id, at, ttl)| {
-                        let recipe = self.shared_recipe(at, ttl);
-                        (id, recipe, self.to_store_clock(at.after(ttl)))
-                    })
-                    .collect(),
-            }
+        let message = |called, entered: &[(TicketId, Micros)]| SettleRequest {
+            event: event.id.clone(),
+            node: self.identity.node,
+            policy: asking.request.policy,
+            version: asking.request.version,
+            called,
+            entered: entered.to_vec(),
+            shared: true,
         };
         for entered in entries.chunks(TOLD_AT_ONCE) {
             messages.push(message(Vec::new(), entered));

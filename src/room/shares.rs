@@ -38,12 +38,12 @@ pub(super) struct Shares {
     pub present: bool,
     /// What was given since the last word that the gate heard is to be told before the next.
     pub out: Option<Out>,
-    /// Turns given here and open, until when: only here may their owners enter.
+    /// Turns given here and open, until when on the store's clock: only here may their owners enter.
     pub turns: AHashMap<TicketId, Micros>,
     /// Turns that a gate may have been told of: no longer ours to let in by.
     pub handed: AHashMap<TicketId, Micros>,
-    /// Who entered here: when, and how long their pass lasts.
-    pub entries: AHashMap<TicketId, (Micros, Duration)>,
+    /// Who entered here, and when as gates have it.
+    pub entries: AHashMap<TicketId, Micros>,
     /// What the last answer said of the store's clock, and when it came.
     clock: Option<(Micros, Micros)>,
     /// When the last word was sent, and the last of those that were heard.
@@ -261,7 +261,7 @@ impl Shares {
     /// The gate was told, and answered.
     pub fn told(&mut self, now: Micros) {
         self.handed.clear();
-        if let Some(oldest) = self.entries.values().map(|(at, _)| *at).min() {
+        if let Some(oldest) = self.entries.values().copied().min() {
             self.told = Some((now, oldest));
         }
         self.entries.clear();

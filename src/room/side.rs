@@ -12,6 +12,10 @@ use crate::model::{Micros, NodeId, PolicyPatch, Record, TicketId, TicketKey};
 
 /// How many waits are sampled at once to compare what was promised with what came.
 const PROMISES_MAX: usize = 256;
+/// How many turns are kept as gates gave them.
+const TURNS_MAX: usize = 1_000_000;
+/// A turn is kept this much longer, by whichever clock it lapses.
+const KEPT_FOR: Duration = Duration::from_secs(10);
 /// How many words that came early are kept.
 const EARLY_MAX: usize = 65_536;
 
@@ -65,6 +69,9 @@ pub(super) struct LocalGate {
     pub leased: AHashMap<TicketId, Turn>,
     /// Turns that other nodes gave out of their leases, as they say; the gate may not know yet.
     pub lent: AHashMap<TicketId, (NodeId, Turn)>,
+    /// Open turns on the store's clock, to the microsecond, as gates gave them: one that forgot a turn
+    /// is told the same again, and no other reading of ours. No more than gates have open.
+    pub turns: AHashMap<TicketId, Micros>,
     /// Turns to give back.
     pub given_back: Vec<TicketId>,
     /// Which tickets are other nodes' to call.
@@ -79,6 +86,15 @@ pub(super) struct LocalGate {
     pub open_turns: u32,
     /// The last word said that the active cap leaves no room.
     pub at_capacity: bool,
+}
+
+impl LocalGate {
+    /// Notes a turn as its gate has it.
+    pub fn note_turn(&mut self, turn: &Turn) {
+        if self.turns.len() < TURNS_MAX || self.turns.contains_key(&turn.id) {
+            self.turns.insert(turn.id, turn.until);
+        }
+    }
 }
 
 impl Side {
@@ -123,6 +139,9 @@ impl Side {
     pub fn prune(&mut self, now: Micros, remembered: Duration) {
         self.early.prune(now, remembered);
         self.gate.lent.retain(|_, (_, turn)| turn.until > now);
+        self.gate
+            .turns
+            .retain(|_, until| until.after(KEPT_FOR) > now);
     }
 
     /// A ticket has come to stand where walks through the line were already.
@@ -138,6 +157,7 @@ impl Side {
         self.leaving.cancel(id);
         self.promises.remove(id);
         self.gate.lent.remove(id);
+        self.gate.turns.remove(id);
         self.shares.end_turn(id);
     }
 }

@@ -257,7 +257,7 @@ impl Room {
             called +=
                 u32::from(self.call(now, &event, &mut writer, &mut side, turn, ours(turn.until)));
         }
-        for id in &answer.entered {
+        for (id, at) in &answer.entered {
             let Some(view) = event.line.find(id) else {
                 continue;
             };
@@ -266,7 +266,8 @@ impl Room {
                     arrival: view.time,
                     id: *id,
                 };
-                self.remove(now, &event, &mut writer, &mut side, &key, Gone::Entered);
+                let entered = (*at, Gone::Entered);
+                self.remove_at(now, &event, &mut writer, &mut side, &key, entered);
             }
         }
         if called > 0 {
@@ -280,12 +281,22 @@ impl Room {
         if late {
             side.gate.serial = side.gate.serial.saturating_add(SERIAL_LEAP);
         }
-        // A stale view was refused: ask again at once with what is known now.
-        if answer.stale && !late && event.line.waiting() > 0 && self.is_home(now, event.home_key) {
-            side.gate.due = now;
+        if event.line.waiting() == 0 || !self.is_home(now, event.home_key) {
+            return;
+        }
+        // A stale view was refused: ask again at once with what is known now. Else when the bucket
+        // will hold a turn, as it says itself: what was thought when this was asked may have been off.
+        let stale = answer.stale && !late;
+        let due = if stale {
+            now
+        } else {
+            now.after(self.period(now, &policy, &side))
+        };
+        if stale || due < side.gate.due {
+            side.gate.due = due;
             drop(side);
             drop(writer);
-            self.schedule.push(now, &event.id);
+            self.schedule.push(due, &event.id);
         }
     }
 
@@ -338,6 +349,7 @@ impl Room {
         turn: &Turn,
         until: Micros,
     ) -> bool {
+        side.gate.note_turn(turn);
         let Some(view) = event.line.find(&turn.id) else {
             side.early.keep(Record {
                 kind: Kind::Called,

@@ -4,22 +4,18 @@
 //! (Turner, "New directions in communications", 1986) in whole micro-tokens pays for every call.
 //! What each step changed is reported as [`Change`]s, so that a durable store can write just those.
 
-use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 
 use shares::{Owner, Share, in_time};
 use timed::Timed;
 
 use crate::model::gate::{
-    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, Turn,
+    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, LAPSE_GRACE, Turn,
 };
 use crate::model::{EventId, Micros, NodeId, TicketId};
 
 /// One turn, in micro-tokens.
 const TURN: i64 = 1_000_000;
-/// A turn is kept this much longer than its owner was told, so that an answer in flight at the last
-/// moment still finds it. Microseconds.
-const LAPSE_GRACE: u64 = 1_000_000;
 /// A lease whose node has not asked for this long is dropped, its turns lost: a node must not give
 /// turns out of a lease that is older, or the cap may be exceeded by them. Microseconds.
 pub const LEASE_DROPPED_AFTER: u64 = 60_000_000;
@@ -42,10 +38,13 @@ pub struct Bucket {
     /// Rises with every step that calls tickets or in which turns lapsed.
     version: u64,
     leases: Vec<Lease>,
-    /// When it was first filled: what was given before was not given out of this one. Not written by
-    /// the embedded store, which loses nothing.
+    /// When it was first filled, or taken over from a store that fell back: what was given before was
+    /// not given out of this one. Not written by the embedded store, which loses nothing.
     #[serde(skip)]
     began: Micros,
+    /// Turns that end by then were paid for before it began, and do not come back to it.
+    #[serde(skip)]
+    inherited: Micros,
     /// Nodes that go on by themselves when they are cut off, and of how many each is one. Not
     /// written by the embedded store, whose only node is never cut off.
     #[serde(skip)]
@@ -69,12 +68,10 @@ pub enum Change {
     Called(TicketId, Option<Micros>),
     /// A ticket missed its turn (until when it may come back), or that is over.
     Missed(TicketId, Option<Micros>),
-    /// A ticket entered (when), or is forgotten.
+    /// A ticket entered (when, see [`GatePolicy::entry_at`]), or is forgotten.
     Entered(TicketId, Option<Micros>),
     /// A visitor is inside (until when at most), or no longer.
     Active(TicketId, Option<Micros>),
-    /// A pass was written (with its end), or ended.
-    Pass(TicketId, Option<(String, Micros)>),
 }
 
 /// Whether a turn that was promised until then is over for good.
@@ -88,15 +85,13 @@ pub struct Gate {
     bucket: Bucket,
     called: Timed,
     /// Turns that lapsed, with the end of the late grace: who comes back is called first. Remembered for
-    /// as long as the ticket may be in line, since nobody's place counts it. A turn that is open all the
-    /// same was told again after a loss: it may have come back before.
+    /// as long as the ticket may be in line, since nobody's place counts it.
     missed: Timed,
     active: Timed,
     entered: Timed,
-    passes: AHashMap<TicketId, (String, Micros)>,
-    pass_ends: Timed,
     /// How many shares were out at the last filling.
     silent: u32,
+    fell_back: bool,
 }
 
 impl Gate {
@@ -121,14 +116,6 @@ impl Gate {
             Change::Entered(id, None) => drop(self.entered.remove(&id)),
             Change::Active(id, Some(until)) => self.active.insert(id, until),
             Change::Active(id, None) => drop(self.active.remove(&id)),
-            Change::Pass(id, Some((pass, until))) => {
-                self.pass_ends.insert(id, until);
-                self.passes.insert(id, (pass, until));
-            }
-            Change::Pass(id, None) => {
-                self.pass_ends.remove(&id);
-                self.passes.remove(&id);
-            }
         }
     }
 
@@ -170,19 +157,20 @@ impl Gate {
             answer.stale = true;
             return answer;
         }
+        self.take_over(now, policy);
         // Who could not call by what it knows may know of an old rate.
         let heeded = !request.candidates.is_empty() || request.lease_wanted > 0;
         self.refill(now, policy, heeded);
         self.dispose(now, policy, &mut answer.missed, changes);
+        let refunds = self.is_own_lease(request.node);
         let late =
             !in_time(&request.presence, now) || !self.lease_of(request.node, request.serial, now);
         answer.heard = !late && self.note(now, request);
         // One that is late may speak of a turn that was given anew since.
         for id in request.given_back.iter().filter(|_| !late) {
-            if self.called.remove(id).is_some() {
+            if let Some(until) = self.called.remove(id) {
                 changes.push(Change::Called(*id, None));
-                let told_again = self.missed.by_id.contains_key(id);
-                self.refund(u32::from(!told_again), policy);
+                self.refund(u32::from(!self.is_inherited(until)), policy);
             }
         }
         let lapsed = answer.missed.len();
@@ -200,7 +188,7 @@ impl Gate {
             given = self.call(now, request, &mut answer, changes);
         }
         if !late {
-            self.settle_lease(request);
+            self.settle_lease(request, refunds);
         }
         if given || lapsed > 0 {
             self.bucket.version += 1;
@@ -222,32 +210,17 @@ impl Gate {
         changes: &mut Vec<Change>,
     ) -> Entry {
         let id = request.id;
-        if let Some((pass, until)) = self.passes.get(&id).filter(|(_, until)| *until > now)
+        if let Some(&at) = self.entered.by_id.get(&id)
             && !mutant!(EnterTwice)
         {
-            return Entry::Again {
-                pass: pass.clone(),
-                until: *until,
-                now,
-            };
+            return Entry::Again { at, now };
         }
-        if self.entered.by_id.contains_key(&id) && !mutant!(EnterTwice) {
-            return Entry::Over;
-        }
-        if request.known && !mutant!(EnterTwice) {
-            // Forgotten with a write that was lost. It may be inside for as long as if it had entered
-            // just now.
+        if let Some(at) = request.known.filter(|_| !mutant!(EnterTwice)) {
+            // Forgotten with a write that was lost.
             self.called.remove(&id);
-            let until = Micros(now.0.saturating_add(request.policy.pass_ttl));
-            for change in [
-                Change::Called(id, None),
-                Change::Entered(id, Some(now)),
-                Change::Active(id, Some(until)),
-            ] {
-                self.restore(change.clone());
-                changes.push(change);
-            }
-            return Entry::Over;
+            changes.push(Change::Called(id, None));
+            self.let_in(now, id, at, &request.policy, changes);
+            return Entry::Again { at, now };
         }
         if let Some(turn) = request.claim
             && !self.claim(now, request.node, turn, &request.policy, changes)
@@ -255,8 +228,9 @@ impl Gate {
         {
             return Entry::Missed;
         }
-        match self.called.by_id.get(&id) {
-            Some(until) if !request.free && lapsed(*until, now) => return Entry::Missed,
+        let turn = self.called.by_id.get(&id).copied();
+        match turn {
+            Some(until) if !request.free && lapsed(until, now) => return Entry::Missed,
             Some(_) => {
                 self.called.remove(&id);
                 changes.push(Change::Called(id, None));
@@ -265,16 +239,27 @@ impl Gate {
             None => return Entry::NotCalled,
         }
         self.forgive(&id, changes);
-        let until = Micros(now.0.saturating_add(request.policy.pass_ttl));
-        for change in [
-            Change::Entered(id, Some(now)),
-            Change::Active(id, Some(until)),
-            Change::Pass(id, Some((request.pass.clone(), until))),
-        ] {
+        let turn = turn.filter(|_| !request.free);
+        let at = request.policy.entry_at(now, request.arrival, turn);
+        self.let_in(now, id, at, &request.policy, changes);
+        Entry::Granted { at, now }
+    }
+
+    /// Notes that a ticket entered, and is inside for as long as its pass holds.
+    fn let_in(
+        &mut self,
+        now: Micros,
+        id: TicketId,
+        at: Micros,
+        policy: &GatePolicy,
+        changes: &mut Vec<Change>,
+    ) {
+        let until = policy.pass_until(at);
+        let inside = (until > now).then_some(Change::Active(id, Some(until)));
+        for change in [Change::Entered(id, Some(at))].into_iter().chain(inside) {
             self.restore(change.clone());
             changes.push(change);
         }
-        Entry::Granted { until, now }
     }
 
     /// Frees the place of a visitor who is done. Answers whether it was held.
@@ -305,6 +290,7 @@ impl Gate {
         bucket.level = bucket.level.saturating_add(filled).min(room);
         let back = bucket.filled_at.0.saturating_sub(now.0);
         bucket.filled_at = if first || back > CLOCK_BACK_MAX {
+            bucket.began = bucket.began.min(now);
             now.max(Micros(1))
         } else if heeded && bucket.rate != policy.rate {
             bucket.filled_at.max(now)
@@ -368,11 +354,10 @@ impl Gate {
         let mut back = 0;
         while missed.len() < LAPSES_MAX
             && !mutant!(NoShowKept)
-            && let Some(id) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
+            && let Some((until, id)) = self.called.pop(now.0.saturating_sub(LAPSE_GRACE))
         {
             changes.push(Change::Called(id, None));
-            let told_again = self.missed.by_id.contains_key(&id);
-            back += u32::from(!told_again);
+            back += u32::from(!self.is_inherited(until));
             self.miss(id, now, policy, changes);
             missed.push(id);
         }
@@ -381,26 +366,19 @@ impl Gate {
             self.refund(back, policy);
         }
         for _ in 0..LAPSES_MAX {
-            let Some(id) = self.missed.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
+            let Some((_, id)) = self.missed.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
                 break;
             };
             changes.push(Change::Missed(id, None));
         }
         for _ in 0..LAPSES_MAX {
-            let Some(id) = self.active.pop(now.0) else {
+            let Some((_, id)) = self.active.pop(now.0) else {
                 break;
             };
             changes.push(Change::Active(id, None));
         }
         for _ in 0..LAPSES_MAX {
-            let Some(id) = self.pass_ends.pop(now.0) else {
-                break;
-            };
-            self.passes.remove(&id);
-            changes.push(Change::Pass(id, None));
-        }
-        for _ in 0..LAPSES_MAX {
-            let Some(id) = self.entered.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
+            let Some((_, id)) = self.entered.pop(now.0.saturating_sub(policy.ticket_ttl)) else {
                 break;
             };
             changes.push(Change::Entered(id, None));
@@ -425,8 +403,8 @@ impl Gate {
             let owner = homes
                 .next()
                 .map_or(Owner::Gate, |home| self.owner(now, home));
-            if self.entered.by_id.contains_key(id) {
-                answer.entered.push(*id);
+            if let Some(&at) = self.entered.by_id.get(id) {
+                answer.entered.push((*id, at));
             } else if let Some(&until) = self.called.by_id.get(id) {
                 answer.called.push(Turn { id: *id, until });
             } else if owner == Owner::Away {
@@ -517,7 +495,8 @@ impl Gate {
     /// Books a turn that `node` gave out of its lease. When the lease is gone the visitor still has
     /// the promise: the bucket pays, below zero if it must. Answers `false` for a turn that lapsed
     /// before it was ever heard of, or was heard of and lapsed since: it is not booked (again), and
-    /// the lease gets it back when the node next says what it holds.
+    /// the lease gets it back when the node next says what it holds. So for one that nobody can have
+    /// given.
     fn claim(
         &mut self,
         now: Micros,
@@ -531,9 +510,12 @@ impl Gate {
         if known {
             return true;
         }
-        if lapsed(turn.until, now) {
+        // One that ends later than one that is given now is told by a clock that is off.
+        let latest = now.0.saturating_add(policy.ready_ttl + LAPSE_GRACE);
+        if lapsed(turn.until, now) || turn.until.0 > latest {
             return false;
         }
+        self.take_over(now, policy);
         // Time pays before it is spent, or what it would pay beyond the burst came on top. A bucket
         // that was never filled, or is lost, is not filled by this.
         if self.bucket.filled_at > Micros(0) {
@@ -549,8 +531,8 @@ impl Gate {
         true
     }
 
-    /// Brings the node's lease to what it holds and wants: the rest is refunded, more is granted.
-    fn settle_lease(&mut self, request: &AdvanceRequest) {
+    /// Brings the node's lease to what it holds and wants: the rest is given up, more is granted.
+    fn settle_lease(&mut self, request: &AdvanceRequest, refunds: bool) {
         let Some(held) = self.lease(request.node).map(|lease| lease.held) else {
             return;
         };
@@ -559,7 +541,9 @@ impl Gate {
         if let Some(lease) = self.lease(request.node) {
             lease.held = kept;
         }
-        self.refund(held - kept, &request.policy);
+        if refunds {
+            self.refund(held - kept, &request.policy);
+        }
         let more = (request.lease_wanted - kept).min(self.affordable(&request.policy));
         if !mutant!(LeaseForFree) {
             self.bucket.level -= i64::from(more) * TURN;

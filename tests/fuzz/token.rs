@@ -17,8 +17,8 @@ static KEYS: LazyLock<[TicketKeys; 2]> = LazyLock::new(|| {
 static PASSES: LazyLock<(PassKeys, String)> = LazyLock::new(|| {
     let keys = PassKeys::new("k1", &[("k1".to_owned(), [9; 32])]).unwrap();
     let event = EventId::new("sale").unwrap();
-    let recipe = keys.recipe(Micros(1 << 50), 30_000_000);
-    let pass = keys.sign(&event, TicketId::from_u128(5), &recipe);
+    let held = (Micros(1 << 50), Micros((1 << 50) + 30_000_000));
+    let pass = keys.sign(&event, TicketId::from_u128(5), None, held);
     (keys, pass.unwrap())
 });
 

@@ -47,6 +47,13 @@ impl Timed {
 
 const STEP: Duration = Duration::from_millis(1);
 
+/// The nodes hold the world, which holds them.
+impl Drop for Clockwork {
+    fn drop(&mut self) {
+        self.world.end();
+    }
+}
+
 impl Clockwork {
     /// `freezes`: nodes can stand still.
     pub fn new(setting: Setting, freezes: bool) -> Self {

@@ -106,12 +106,12 @@ impl Ledger {
         }
     }
 
-    /// Some node read what a gate wrote.
-    pub fn heard<'a>(&mut self, records: impl Iterator<Item = &'a Record>) {
+    /// Some node read what a gate wrote at a moment of its clock.
+    pub fn heard<'a>(&mut self, clock: Micros, records: impl Iterator<Item = &'a Record>) {
         for record in records {
             match record.kind {
                 Kind::Called => self.heard_of_turn(record.id, record.at),
-                Kind::Entered => self.heard_of_entry(record.id, record.at),
+                Kind::Entered => self.heard_of_entry(record.id, clock),
                 _ => {}
             }
         }

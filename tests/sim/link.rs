@@ -239,7 +239,7 @@ impl Store for Link {
             let ledger = &mut self.world.server().ledger;
             match entry {
                 Entry::Granted { now, .. } => ledger.heard_of_entry(id, now),
-                Entry::Again { .. } | Entry::Over => ledger.heard_of(id),
+                Entry::Again { .. } => ledger.heard_of(id),
                 Entry::Missed | Entry::NotCalled => {}
             }
             Ok(entry)

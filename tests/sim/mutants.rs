@@ -15,7 +15,7 @@ use super::{lost, shares, stories};
 /// A mistake that so many seeds do not find is a story's to find.
 const SEEDS_MAX: u64 = 100;
 
-const ALL: [Mutant; 28] = [
+const ALL: [Mutant; 29] = [
     Mutant::TurnForFree,
     Mutant::RefundTwice,
     Mutant::RefillShort,
@@ -33,6 +33,7 @@ const ALL: [Mutant; 28] = [
     Mutant::OrphansLeft,
     Mutant::RefillSkipped,
     Mutant::NotSettled,
+    Mutant::NotTakenOver,
     Mutant::NoShowKept,
     Mutant::StatusNeedsStore,
     Mutant::JournalUnbounded,

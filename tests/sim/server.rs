@@ -178,7 +178,7 @@ impl Server {
         for (_, batch) in &feed.batches {
             if batch.epoch == GATE_EPOCH {
                 let records = batch.events.iter().flat_map(|(_, records)| records);
-                self.ledger.heard(records);
+                self.ledger.heard(batch.clock, records);
             }
         }
     }
@@ -250,7 +250,7 @@ impl Server {
         let entry = gate.enter(self.clock, request, &mut changes);
         let claimed: Vec<_> = request.claim.iter().map(|turn| turn.id).collect();
         // Whoever is known to be inside is written down once more, and not let in.
-        self.ledger.told_again = entry == Entry::Over;
+        self.ledger.told_again = matches!(entry, Entry::Again { .. });
         self.write(&request.event, request.node, changes, &claimed);
         self.ledger.told_again = false;
         entry
@@ -374,6 +374,7 @@ impl Server {
             if let Some(last) = steps.last() {
                 gate.restore_bucket(last.bucket.clone());
             }
+            gate.fall_back();
         }
     }
 

@@ -159,6 +159,12 @@ impl World {
         })
     }
 
+    /// Lets go of all nodes.
+    pub fn end(&self) {
+        let nodes = std::mem::take(&mut *self.slots.lock());
+        drop(nodes);
+    }
+
     /// Since the beginning.
     pub fn elapsed(&self) -> Duration {
         if self.nodes.is_empty() {

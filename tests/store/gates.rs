@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidegate::model::gate::{Entry, Turn};
+use tidegate::model::gate::{EnterRequest, Entry, Turn};
 use tidegate::model::{Micros, NodeId};
 
 use super::kit::*;
@@ -12,16 +12,10 @@ pub async fn turns_are_given_entered_and_completed(bench: Bench) {
     let until = Micros(START + POLICY.ready_ttl);
     let turns: Vec<_> = ids(0..3).into_iter().map(|id| Turn { id, until }).collect();
     assert_eq!((&given.called, given.now), (&turns, Micros(START)));
-    let until = Micros(START + POLICY.pass_ttl);
-    let now = Micros(START);
-    assert_eq!(
-        store.enter(enter(0, "pass")).await.unwrap(),
-        Entry::Granted { until, now }
-    );
-    assert_eq!(
-        store.enter(enter(5, "pass")).await.unwrap(),
-        Entry::NotCalled
-    );
+    let (at, now) = (Micros(START), Micros(START));
+    let entry = Entry::Granted { at, now };
+    assert_eq!(store.enter(enter(0)).await.unwrap(), entry);
+    assert_eq!(store.enter(enter(5)).await.unwrap(), Entry::NotCalled);
     let gates = store.gates().await.unwrap();
     assert_eq!(gates.len(), 1);
     assert_eq!(gates[0].version, given.version);
@@ -37,48 +31,53 @@ pub async fn turns_are_given_entered_and_completed(bench: Bench) {
 pub async fn a_ticket_enters_once_however_often_it_is_asked_for(bench: Bench) {
     let store = &*bench.store;
     store.advance(advance(1, 0, ids(0..1))).await.unwrap();
-    store.enter(enter(0, "first")).await.unwrap();
     bench.clock.pass(SECOND);
-    for other in ["first", "second"] {
-        let again = Entry::Again {
-            pass: "first".into(),
-            until: Micros(START + POLICY.pass_ttl),
-            now: Micros(START + SECOND),
+    store.enter(enter(0)).await.unwrap();
+    let at = Micros(START);
+    for later in [SECOND, POLICY.pass_ttl, 3 * POLICY.pass_ttl] {
+        bench.clock.pass(later);
+        let Entry::Again { at: same, .. } = store.enter(enter(0)).await.unwrap() else {
+            panic!("it entered before");
         };
-        assert_eq!(store.enter(enter(0, other)).await.unwrap(), again);
+        assert_eq!(same, at);
     }
-    bench.clock.pass(POLICY.pass_ttl);
-    assert_eq!(store.enter(enter(0, "third")).await.unwrap(), Entry::Over);
     let offered = store.advance(advance(2, 1, ids(0..1))).await.unwrap();
-    assert_eq!((offered.called, offered.entered), (vec![], ids(0..1)));
-    assert_eq!(store.enter(enter(0, "fourth")).await.unwrap(), Entry::Over);
+    assert_eq!(
+        (offered.called, offered.entered),
+        (vec![], vec![(id(0), at)])
+    );
+    let known = EnterRequest {
+        known: Some(Micros(START + 9)),
+        ..enter(0)
+    };
+    let again = store.enter(known).await.unwrap();
+    assert!(matches!(again, Entry::Again { at: same, .. } if same == at));
 }
 
-pub async fn racing_enters_agree_on_one_pass(bench: Bench) {
+pub async fn racing_enters_agree_on_one_moment(bench: Bench) {
     let store = &bench.store;
     store.advance(advance(1, 0, ids(0..1))).await.unwrap();
     let racers: Vec<_> = (0..32)
-        .map(|n| {
+        .map(|_| {
             let store = Arc::clone(store);
-            let request = enter(0, &format!("pass {n}"));
-            tokio::spawn(async move { (request.pass.clone(), store.enter(request).await.unwrap()) })
+            tokio::spawn(async move { store.enter(enter(0)).await.unwrap() })
         })
         .collect();
-    let mut passes = BTreeSet::new();
+    let mut moments = BTreeSet::new();
     let mut granted = 0;
     for racer in racers {
         match racer.await.unwrap() {
-            (mine, Entry::Granted { .. }) => {
+            Entry::Granted { at, .. } => {
                 granted += 1;
-                passes.insert(mine);
+                moments.insert(at);
             }
-            (_, Entry::Again { pass, .. }) => {
-                passes.insert(pass);
+            Entry::Again { at, .. } => {
+                moments.insert(at);
             }
-            (_, other) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
-    assert_eq!((granted, passes.len()), (1, 1));
+    assert_eq!((granted, moments.len()), (1, 1));
 }
 
 pub async fn racing_advances_give_no_turn_twice(bench: Bench) {
@@ -119,7 +118,7 @@ pub async fn turns_lapse_on_the_stores_clock(bench: Bench) {
     let store = &*bench.store;
     let first = store.advance(advance(1, 0, ids(0..1))).await.unwrap();
     bench.clock.pass(POLICY.ready_ttl + SECOND);
-    assert_eq!(store.enter(enter(0, "late")).await.unwrap(), Entry::Missed);
+    assert_eq!(store.enter(enter(0)).await.unwrap(), Entry::Missed);
     let next = advance(2, first.version, ids(1..2));
     let next = store.advance(next).await.unwrap();
     assert_eq!((next.missed, next.called[0].id), (ids(0..1), id(1)));

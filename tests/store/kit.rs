@@ -231,15 +231,17 @@ pub fn advance(serial: u64, version: u64, candidates: Vec<TicketId>) -> AdvanceR
     }
 }
 
-pub fn enter(number: u128, pass: &str) -> EnterRequest {
+/// Of a ticket that joined long before its turn.
+pub fn enter(number: u128) -> EnterRequest {
     EnterRequest {
-        known: false,
         event: event("e"),
         node: NodeId(0),
         policy: POLICY,
         id: id(number),
         claim: None,
         free: false,
-        pass: pass.to_owned(),
+        arrival: Micros(0),
+        key: None,
+        known: None,
     }
 }

@@ -51,7 +51,7 @@ macro_rules! hold_to_the_contract {
                 gates:
                     turns_are_given_entered_and_completed,
                     a_ticket_enters_once_however_often_it_is_asked_for,
-                    racing_enters_agree_on_one_pass,
+                    racing_enters_agree_on_one_moment,
                     racing_advances_give_no_turn_twice,
                     a_repeated_advance_changes_nothing,
                     turns_lapse_on_the_stores_clock;

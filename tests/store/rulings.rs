@@ -170,7 +170,7 @@ pub async fn what_is_as_old_as_the_forgetting_is_erased(bench: Bench) {
             .unwrap();
     }
     store.advance(advance(1, 0, ids(1..2))).await.unwrap();
-    store.enter(enter(1, "pass")).await.unwrap();
+    store.enter(enter(1)).await.unwrap();
     let erase = async |until| store.erase(event("e"), Micros(until)).await.unwrap();
     erase(30).await;
     let of_e = |held: Vec<(EventId, _)>| {

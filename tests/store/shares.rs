@@ -183,7 +183,6 @@ impl World {
                         called,
                         entered: vec![],
                         shared: true,
-                        passes: vec![],
                     };
                     self.gate.settle(Micros(now), &told, &mut Vec::new());
                 }

@@ -126,11 +126,6 @@ pub(super) fn change(event: &EventId, change: &Change) -> (Vec<u8>, Option<Vec<u
         Change::Missed(id, at) => (b'm', id, at.map(|at| at.0.to_be_bytes().to_vec())),
         Change::Entered(id, at) => (b'e', id, at.map(|at| at.0.to_be_bytes().to_vec())),
         Change::Active(id, at) => (b'a', id, at.map(|at| at.0.to_be_bytes().to_vec())),
-        Change::Pass(id, pass) => {
-            let joined =
-                |(pass, at): &(String, Micros)| [&at.0.to_be_bytes(), pass.as_bytes()].concat();
-            (b'p', id, pass.as_ref().map(joined))
-        }
     };
     let mut key = gate(event);
     key.push(part);
@@ -160,7 +155,6 @@ pub(super) fn parse_gate(key: &[u8], value: &[u8]) -> Result<(EventId, Piece), U
             b'm' => Change::Missed(id, Some(at)),
             b'e' => Change::Entered(id, Some(at)),
             b'a' => Change::Active(id, Some(at)),
-            b'p' => Change::Pass(id, Some((String::from_utf8(rest.to_vec()).ok()?, at))),
             _ => return None,
         };
         Some((event, Piece::Change(change)))
@@ -271,14 +265,13 @@ mod tests {
         }
 
         #[test]
-        fn gates_come_back_as_they_went(at in any::<u64>(), id in any::<u128>(), pass in ".{0,40}") {
+        fn gates_come_back_as_they_went(at in any::<u64>(), id in any::<u128>()) {
             let (event, id, at) = (EventId::new("e").unwrap(), TicketId::from_u128(id), Micros(at));
             for written in [
                 Change::Called(id, Some(at)),
                 Change::Missed(id, Some(at)),
                 Change::Entered(id, Some(at)),
                 Change::Active(id, Some(at)),
-                Change::Pass(id, Some((pass, at))),
             ] {
                 let (key, value) = change(&event, &written);
                 let (same, piece) = parse_gate(&key, &value.unwrap()).unwrap();

@@ -1,39 +1,77 @@
 //! A gate that lost what it had acknowledged learns it again from the nodes.
 
-use super::{Change, Gate, LAPSE_GRACE, TURN, lapsed};
-use crate::model::Micros;
+use super::{Change, Gate, TURN, lapsed};
 use crate::model::gate::{GatePolicy, LOST_AT_MOST, SettleRequest};
-
-/// What is known of a turn that was told again outlives it by this. Microseconds.
-const TOLD_MIN: u64 = 60 * LAPSE_GRACE;
+use crate::model::{Micros, NodeId};
 
 impl Gate {
-    /// Takes over turns and entries that nodes know of. What is news was given without being paid
-    /// for here, so the bucket pays, each at its moment as far as it was not filled beyond that; below
-    /// zero if it must, since leases that had paid come back. Such turns do not: they may have before. What was given before
-    /// this bucket began was paid from another: it can only empty this one, and that of a gate that
-    /// knew nothing at all is empty. What is older than [`LOST_AT_MOST`] was lost with such a bucket.
-    /// Shares are paid for by what was withheld. Harmless when repeated. O(n log n) of what is told.
+    /// The store fell back to what it was some time ago: it lost the last of what it acknowledged.
+    /// Whoever holds the gate says so; the next step takes it over.
+    pub fn fall_back(&mut self) {
+        self.fell_back = true;
+    }
+
+    /// After the store fell back nobody here knows what was given in the time that was lost, and what
+    /// came back. Whatever it was, the bucket of before held nothing less than nothing: so this one
+    /// begins empty, and what was given before it began never comes back to it.
+    pub(super) fn take_over(&mut self, now: Micros, policy: &GatePolicy) {
+        let fell_back = std::mem::take(&mut self.fell_back) && !mutant!(NotTakenOver);
+        if fell_back && self.bucket.filled_at > Micros(0) {
+            self.look_around(now);
+            self.begin_empty(now, policy);
+        }
+    }
+
+    fn begin_empty(&mut self, now: Micros, policy: &GatePolicy) {
+        let last = self.called.by_time.last().map_or(0, |(until, _)| until.0);
+        let bucket = &mut self.bucket;
+        bucket.level = bucket.level.min(0);
+        bucket.filled_at = now.max(Micros(1));
+        bucket.began = bucket.filled_at;
+        bucket.inherited = Micros(last.max(now.0.saturating_add(policy.ready_ttl)));
+        // Whatever the clock of before said.
+        let before = Micros(bucket.began.0 - 1);
+        for lease in &mut bucket.leases {
+            lease.asked_at = lease.asked_at.min(before);
+        }
+    }
+
+    /// Whether a turn that ends then was given before the bucket began.
+    pub(super) fn is_inherited(&self, until: Micros) -> bool {
+        until <= self.bucket.inherited
+    }
+
+    /// Whether a node's lease is as the node told it to this bucket: one of before may have been spent.
+    pub(super) fn is_own_lease(&self, node: NodeId) -> bool {
+        let mut leases = self.bucket.leases.iter();
+        leases.any(|lease| lease.node == node && lease.asked_at >= self.bucket.began)
+    }
+
+    /// Takes over turns and entries that nodes know of, and pays for those that are news and were not
+    /// given before the bucket began; below zero if it must. Was one given before that is not known to
+    /// be inherited, then the bucket took itself for new and is emptied; that of a gate that knew
+    /// nothing at all begins empty. Shares are paid for by what was withheld. Harmless when repeated.
+    /// O(n log n) of what is told.
     pub fn settle(&mut self, now: Micros, request: &SettleRequest, changes: &mut Vec<Change>) {
         let policy = &request.policy;
-        let fresh = self.bucket.filled_at == Micros(0);
-        // When what is news was given.
-        let mut news = Vec::new();
+        self.take_over(now, policy);
+        if self.bucket.filled_at == Micros(0) {
+            self.begin_empty(now, policy);
+            self.bucket.rate = policy.rate;
+            self.presume(now, policy);
+        } else {
+            self.refill(now, policy, false);
+        }
         for &(id, at) in &request.entered {
             if self.entered.by_id.contains_key(&id) {
                 continue;
             }
-            let mut learnt = vec![Change::Entered(id, Some(at))];
-            let until = Micros(at.0.saturating_add(policy.pass_ttl));
-            if until > now {
-                learnt.push(Change::Active(id, Some(until)));
-            }
+            self.let_in(now, id, at, policy, changes);
             if self.called.by_id.contains_key(&id) {
-                learnt.push(Change::Called(id, None));
+                self.learn(vec![Change::Called(id, None)], changes);
             } else if at.0.saturating_add(LOST_AT_MOST) > now.0 {
-                news.push(at);
+                self.pay(at, at, request);
             }
-            self.learn(learnt, changes);
         }
         for turn in &request.called {
             if self.entered.by_id.contains_key(&turn.id) {
@@ -64,58 +102,28 @@ impl Gate {
                     continue;
                 }
             }
-            // Nobody knows whether it came back in what was lost: it does not come back (again).
-            let told_again = Micros(turn.until.0.saturating_add(policy.late_grace.max(TOLD_MIN)));
-            if request.shared {
-                learnt.push(Change::Missed(turn.id, None));
-            } else {
-                learnt.push(Change::Missed(turn.id, Some(told_again)));
-            }
-            news.push(Micros(turn.until.0.saturating_sub(policy.ready_ttl)));
+            learnt.push(Change::Missed(turn.id, None));
+            let given = Micros(turn.until.0.saturating_sub(policy.ready_ttl));
+            self.pay(given, turn.until, request);
             self.learn(learnt, changes);
-        }
-        for (id, pass, until) in &request.passes {
-            if *until > now && !self.passes.contains_key(id) {
-                let pass = Change::Pass(*id, Some((pass.clone(), *until)));
-                self.learn(vec![pass], changes);
-            }
-        }
-        if fresh {
-            self.bucket.filled_at = now.max(Micros(1));
-            self.bucket.began = self.bucket.filled_at;
-            self.bucket.rate = policy.rate;
-            self.presume(now, policy);
-        } else {
-            self.look_around(now);
-            if !request.shared {
-                news.sort_unstable();
-                self.pay(now, &news, policy);
-            }
-            self.fill(now, policy);
         }
         // Whoever knew an earlier version knows too little now.
         self.bucket.version = self.bucket.version.max(request.version).saturating_add(1);
     }
 
-    /// Pays for turns in the order in which they were given, and fills the bucket in between.
-    fn pay(&mut self, now: Micros, given: &[Micros], policy: &GatePolicy) {
-        for &at in given {
-            self.fill(at.min(now), policy);
-            let level = self.bucket.level;
-            let least = if at < self.bucket.began {
-                level.min(0)
-            } else {
-                i64::MIN
-            };
-            self.bucket.level = level.saturating_sub(TURN).max(least);
+    /// Pays for a turn that was given then, and of which so much is known that it is not inherited if
+    /// it ends after `known_to`.
+    fn pay(&mut self, given: Micros, known_to: Micros, request: &SettleRequest) {
+        if request.shared || self.is_inherited(known_to) {
+            return;
         }
-    }
-
-    fn fill(&mut self, until: Micros, policy: &GatePolicy) {
-        let (gained, accounted) = self.gained(until);
-        let level = self.bucket.level.saturating_add(gained);
-        self.bucket.level = level.min(self.room(policy));
-        self.bucket.filled_at = Micros(self.bucket.filled_at.0 + accounted);
+        let bucket = &mut self.bucket;
+        if given < bucket.began {
+            bucket.level = bucket.level.min(0);
+            bucket.inherited = known_to;
+        } else {
+            bucket.level = bucket.level.saturating_sub(TURN);
+        }
     }
 
     fn learn(&mut self, learnt: Vec<Change>, changes: &mut Vec<Change>) {

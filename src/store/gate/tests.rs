@@ -83,16 +83,29 @@ impl Bench {
             .collect()
     }
 
+    fn nothing_to_tell(&self) -> SettleRequest {
+        SettleRequest {
+            event: EventId::new("e").unwrap(),
+            node: NodeId(0),
+            policy: self.policy,
+            version: self.gate.bucket.version,
+            called: vec![],
+            entered: vec![],
+            shared: false,
+        }
+    }
+
     fn enter(&mut self, id: TicketId, claim: Option<Turn>) -> Entry {
         let request = EnterRequest {
-            known: false,
+            known: None,
             event: EventId::new("e").unwrap(),
             node: NodeId(0),
             policy: self.policy,
             id,
             claim,
             free: false,
-            pass: format!("pass {id} {}", self.now),
+            arrival: Micros(0),
+            key: None,
         };
         self.gate
             .enter(Micros(self.now), &request, &mut self.changes)
@@ -316,19 +329,22 @@ fn claims_before_the_first_filling_are_paid_out_of_it() {
 }
 
 #[test]
-fn entering_again_answers_the_same_pass_and_never_a_second_one() {
+fn entering_again_answers_the_same_moment() {
     let mut bench = Bench::new(policy());
     bench.call(ids(0..1));
     assert!(matches!(bench.enter(id(0), None), Entry::Granted { .. }));
-    let first = format!("pass {} {START}", id(0));
-    bench.now += SECOND;
-    assert!(matches!(bench.enter(id(0), None), Entry::Again { pass, .. } if pass == first));
-    bench.now += 20 * SECOND;
-    assert_eq!(bench.enter(id(0), None), Entry::Over);
+    let first = Micros(START);
+    for later in [SECOND, 40 * SECOND] {
+        bench.now += later;
+        let again = bench.enter(id(0), None);
+        assert!(matches!(again, Entry::Again { at, .. } if at == first));
+    }
     let request = bench.request(ids(0..1));
     let answer = bench.ask(&request);
-    assert_eq!((answer.entered, answer.called), (ids(0..1), vec![]));
-    assert_eq!(bench.enter(id(0), None), Entry::Over);
+    assert_eq!(
+        (answer.entered, answer.called),
+        (vec![(id(0), first)], vec![])
+    );
 }
 
 #[test]
@@ -337,14 +353,15 @@ fn who_is_free_to_pass_is_not_kept_by_a_lapsed_turn() {
     bench.call(ids(0..1));
     bench.now += 60 * SECOND;
     let request = EnterRequest {
-        known: false,
+        known: None,
         event: EventId::new("e").unwrap(),
         node: NodeId(0),
         policy: bench.policy,
         id: id(0),
         claim: None,
         free: true,
-        pass: String::new(),
+        arrival: Micros(0),
+        key: None,
     };
     let entry = bench.gate.enter(Micros(bench.now), &request, &mut vec![]);
     assert!(matches!(entry, Entry::Granted { .. }));
@@ -373,7 +390,8 @@ fn a_visitor_who_never_completes_frees_the_place_with_the_end_of_the_pass() {
     });
     bench.call(ids(0..1));
     bench.enter(id(0), None);
-    bench.now += 20 * SECOND - 1;
+    // The turn could have been used for eleven seconds.
+    bench.now += 31 * SECOND - 1;
     assert_eq!(bench.call(ids(1..2)), vec![]);
     bench.now += 1;
     assert_eq!(bench.call(ids(1..2)), ids(1..2));
@@ -383,20 +401,16 @@ fn a_visitor_who_never_completes_frees_the_place_with_the_end_of_the_pass() {
 fn fallen_back(bench: &mut Bench, passed: u64, given: &[(u128, u64)]) {
     assert_eq!(bench.call(ids(0..4)), ids(0..4));
     bench.now += passed;
+    bench.gate.fall_back();
     let until = |at: u64| Micros(START + at + bench.policy.ready_ttl);
     let called = given.iter().map(|&(number, at)| Turn {
         id: id(number),
         until: until(at),
     });
     let told = SettleRequest {
-        event: EventId::new("e").unwrap(),
-        node: NodeId(0),
-        policy: bench.policy,
         version: bench.gate.bucket.version + 9,
         called: called.collect(),
-        entered: vec![],
-        shared: false,
-        passes: vec![],
+        ..bench.nothing_to_tell()
     };
     let mut early = bench.request(ids(20..30));
     early.version = told.version;
@@ -410,40 +424,74 @@ fn fallen_back(bench: &mut Bench, passed: u64, given: &[(u128, u64)]) {
 }
 
 #[test]
-fn what_was_lost_is_paid_for_at_its_moment() {
+fn a_gate_that_was_taken_over_begins_empty_whoever_asks_first() {
     let mut bench = Bench::new(policy());
-    let (early, late) = (SECOND, 7 * SECOND);
-    let given = [(10, early), (11, early), (12, late), (13, late)];
-    fallen_back(&mut bench, 8 * SECOND, &given);
-    assert_eq!(bench.call(ids(20..30)), ids(20..24));
-    let mut bench = Bench::new(policy());
-    let late = 8 * SECOND - SECOND / 2;
-    fallen_back(&mut bench, 8 * SECOND, &[10, 11, 12].map(|n| (n, late)));
-    assert_eq!(bench.call(ids(20..30)), ids(20..22));
-}
-
-#[test]
-fn what_was_paid_for_by_a_turn_that_comes_back_is_owed_until_then() {
-    let mut bench = Bench::new(policy());
-    let given = [(10, 0), (11, SECOND / 4), (12, SECOND / 2)];
-    fallen_back(&mut bench, SECOND / 2, &given);
-    assert_eq!(bench.gate.bucket.level, -2 * TURN);
+    assert_eq!(bench.call(ids(0..1)), ids(0..1));
+    bench.now += 100 * SECOND;
+    bench.gate.fall_back();
+    assert_eq!(bench.call(ids(1..9)), vec![], "nobody knows what was given");
     bench.now += SECOND;
-    let mut request = bench.request(ids(20..30));
-    request.given_back = ids(0..1);
-    assert_eq!(bench.ask(&request).called.len(), 1);
+    assert_eq!(bench.call(ids(1..9)), ids(1..3));
+    bench.now += 100 * SECOND;
+    assert_eq!(bench.call(ids(3..9)), ids(3..7), "a new burst");
 }
 
 #[test]
-fn a_turn_that_is_told_again_after_a_loss_comes_back_to_no_bucket() {
+fn what_was_given_before_a_gate_was_taken_over_is_not_paid_again_and_comes_back_to_no_bucket() {
     let mut bench = Bench::new(policy());
-    let at = SECOND / 2;
-    fallen_back(&mut bench, SECOND / 2, &[(10, at)]);
+    let half = SECOND / 2;
+    fallen_back(&mut bench, half, &[(10, 0), (11, half)]);
     assert_eq!(bench.gate.bucket.level, 0);
     let mut request = bench.request(vec![]);
-    request.given_back = ids(10..11);
+    request.given_back = [ids(0..2), ids(10..11)].concat();
     bench.ask(&request);
     assert_eq!(bench.gate.bucket.level, 0);
+    bench.now += bench.policy.ready_ttl + SECOND;
+    bench.policy.rate = 0.0;
+    bench.gate.bucket.rate = 0.0;
+    assert_eq!(bench.call(ids(20..30)), vec![], "nor when it lapses");
+}
+
+#[test]
+fn a_lease_of_before_a_gate_was_taken_over_gives_nothing_back() {
+    let mut bench = Bench::new(policy());
+    let mut request = bench.request(vec![]);
+    request.lease_wanted = 2;
+    assert_eq!(bench.ask(&request).lease, 2);
+    bench.gate.fall_back();
+    let answer = bench.call(ids(0..4));
+    assert_eq!((answer, bench.gate.bucket.level), (vec![], 0));
+}
+
+#[test]
+fn a_turn_that_is_news_though_it_was_given_since_is_paid_for_below_zero_if_it_must() {
+    let mut bench = Bench::new(policy());
+    fallen_back(&mut bench, SECOND / 2, &[(10, SECOND), (11, SECOND)]);
+    assert_eq!(bench.gate.bucket.level, -2 * TURN);
+}
+
+#[test]
+fn a_gate_that_took_itself_for_new_is_emptied_when_it_is_told_of_what_was_before() {
+    let mut bench = Bench::new(policy());
+    let until = Micros(START + 5 * SECOND);
+    assert_eq!(bench.call(ids(0..1)), ids(0..1));
+    let turn = Turn { id: id(10), until };
+    let told = SettleRequest {
+        called: vec![turn],
+        ..bench.nothing_to_tell()
+    };
+    let now = Micros(bench.now);
+    bench.gate.settle(now, &told, &mut bench.changes);
+    assert_eq!(bench.gate.bucket.level, 0);
+}
+
+#[test]
+fn a_turn_that_nobody_can_have_given_is_not_claimed() {
+    let mut bench = Bench::new(policy());
+    bench.call(vec![]);
+    let until = Micros(bench.now + bench.policy.ready_ttl + 2 * SECOND);
+    let turn = Turn { id: id(1), until };
+    assert_eq!(bench.enter(id(1), Some(turn)), Entry::Missed);
 }
 
 #[test]

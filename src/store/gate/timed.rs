@@ -28,12 +28,12 @@ impl Timed {
     }
 
     /// Takes the earliest out if it is not after `moment`.
-    pub(super) fn pop(&mut self, moment: u64) -> Option<TicketId> {
+    pub(super) fn pop(&mut self, moment: u64) -> Option<(Micros, TicketId)> {
         let &(at, id) = self.by_time.first()?;
         if at.0 > moment {
             return None;
         }
-        self.remove(&id).map(|_| id)
+        self.remove(&id).map(|at| (at, id))
     }
 
     pub(super) fn len(&self) -> u32 {

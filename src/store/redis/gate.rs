@@ -55,41 +55,40 @@ impl Redis {
         const DURING: &str = "let tickets in";
         // A turn of another ticket would have to be booked.
         let says_no_more = |enter: &EnterRequest| {
-            !enter.known && enter.claim.is_none_or(|turn| turn.id == enter.id)
+            enter.known.is_none() && enter.claim.is_none_or(|turn| turn.id == enter.id)
         };
         let ordinary = enters.iter().filter(|enter| says_no_more(enter));
         let Some(newest) = ordinary.clone().next_back() else {
             return Ok(vec![None; enters.len()]);
         };
-        let pass_ttl = newest.policy.pass_ttl;
         let keyring = self.keys.load_full();
         let base = keyring.home_base(event);
-        let [_, called, missed, active, entered, pass, ends] = keys::gate(base, event);
+        let [_, called, missed, active, entered] = keys::gate(base, event);
         let names = [keys::state(base), keys::feed(base)];
-        let names = names
-            .into_iter()
-            .chain([called, missed, active, entered, pass, ends]);
+        let names = names.into_iter().chain([called, missed, active, entered]);
         let mut call = Call::new(&self.scripts.admit, names.collect());
         self.clock_and_feed(&mut call);
         call.arg(event.as_str())
             .number(newest.node.0)
-            .number(pass_ttl);
+            .number(newest.policy.ready_ttl)
+            .number(newest.policy.pass_ttl);
         for enter in ordinary {
-            call.arg(*enter.id.as_bytes()).arg(enter.pass.as_str());
+            let free = u8::from(enter.free);
+            call.arg(*enter.id.as_bytes())
+                .number(enter.arrival.0)
+                .number(free);
         }
         let reply = Reply(DURING);
         let answer = reply.list(call.run(self.link().await?, DURING).await?)?;
         let [now, entries] = <[Value; 2]>::try_from(answer).map_err(|_| reply.unexpected())?;
         let now = reply.micros(now)?;
-        let until = Micros(now.0.saturating_add(pass_ttl));
         let mut entries = reply.list(entries)?.into_iter();
         let mut entry = |enter: &EnterRequest| {
             if !says_no_more(enter) {
                 return Ok(None);
             }
-            let granted = entries.next().ok_or_else(|| reply.unexpected())?;
-            let granted = reply.number::<u8>(granted)? == 1;
-            Ok(granted.then_some(Entry::Granted { until, now }))
+            let at = reply.micros(entries.next().ok_or_else(|| reply.unexpected())?)?;
+            Ok((at.0 > 0).then_some(Entry::Granted { at, now }))
         };
         enters.iter().map(&mut entry).collect()
     }
@@ -146,16 +145,11 @@ impl Redis {
             called,
             entered,
             shared,
-            passes,
         } = request;
         let mut call = self.step(&self.scripts.settle, &event, node, &policy);
         call.number(version)
             .number(u8::from(shared))
-            .number(passes.len())
             .number(entered.len());
-        for (id, pass, until) in passes {
-            call.arg(*id.as_bytes()).arg(pass).number(until.0);
-        }
         for (id, at) in &entered {
             call.arg(*id.as_bytes()).number(at.0);
         }
@@ -258,13 +252,14 @@ impl Redis {
 fn packed_enter(request: &EnterRequest) -> Vec<u8> {
     let claim = request.claim.map(|turn| (turn.until.0.max(1), turn.id));
     let (until, claimed) = claim.unwrap_or((0, request.id));
-    let how = u8::from(request.free) | u8::from(request.known) << 1;
+    let how = u8::from(request.free) | u8::from(request.known.is_some()) << 1;
     let mut packed = request.node.0.to_be_bytes().to_vec();
     packed.extend(until.to_be_bytes());
     packed.push(how);
     packed.extend(request.id.as_bytes());
     packed.extend(claimed.as_bytes());
-    packed.extend(request.pass.as_bytes());
+    packed.extend(request.arrival.0.to_be_bytes());
+    packed.extend(request.known.unwrap_or_default().0.to_be_bytes());
     packed
 }
 
@@ -302,15 +297,13 @@ fn read_entry(reply: Reply, entry: Value, now: Micros) -> Result<Entry, StoreErr
     let mut next = || answer.next().ok_or_else(|| reply.unexpected());
     Ok(match reply.text(next()?)?.as_str() {
         "granted" => Entry::Granted {
-            until: reply.micros(next()?)?,
+            at: reply.micros(next()?)?,
             now,
         },
         "again" => Entry::Again {
-            pass: reply.text(next()?)?,
-            until: reply.micros(next()?)?,
+            at: reply.micros(next()?)?,
             now,
         },
-        "over" => Entry::Over,
         "missed" => Entry::Missed,
         "not called" => Entry::NotCalled,
         _ => return Err(reply.unexpected()),
@@ -338,7 +331,7 @@ fn read_advanced(reply: Reply, answer: Value, now: Micros) -> Result<Advanced, S
         stale: reply.number::<u8>(stale)? == 1,
         called: turns(reply, called)?,
         missed: ids(reply, missed)?,
-        entered: ids(reply, entered)?,
+        entered: reply.pairs(entered, Reply::id, Reply::micros)?,
         lease: reply.number(lease)?,
         active: reply.number(active)?,
         open_turns: reply.number(open_turns)?,

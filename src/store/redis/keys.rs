@@ -111,11 +111,8 @@ pub(super) fn erased(base: &str, event: &EventId) -> String {
 }
 
 /// What an event's gate is made of, in the order in which the scripts take them.
-pub(super) fn gate(base: &str, event: &EventId) -> [String; 7] {
-    [
-        "gate", "called", "missed", "active", "entered", "pass", "ends",
-    ]
-    .map(|name| format!("{base}{name}:{event}"))
+pub(super) fn gate(base: &str, event: &EventId) -> [String; 5] {
+    ["gate", "called", "missed", "active", "entered"].map(|name| format!("{base}{name}:{event}"))
 }
 
 /// The first tag of this partition whose slot is near the middle of its share: near enough for any

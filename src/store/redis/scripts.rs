@@ -37,10 +37,10 @@ impl Scripts {
             append: script!("common", "append"),
             rule: script!("common", "rule"),
             erase: script!("common", "erase"),
-            admit: script!("common", "admit"),
-            enter: script!("common", "gate", "enter", "step"),
-            step: script!("common", "gate", "enter", "advance", "step"),
-            settle: script!("common", "gate", "settle"),
+            admit: script!("common", "moment", "admit"),
+            enter: script!("common", "moment", "gate", "enter", "step"),
+            step: script!("common", "moment", "gate", "enter", "advance", "step"),
+            settle: script!("common", "moment", "gate", "settle"),
             clock: script!("common", "clock"),
         }
     }

@@ -48,7 +48,7 @@ impl Far {
         settings.password = Some("word".to_owned());
         let store = Arc::new(Redis::open(settings).await.unwrap());
         // The server sees the scripts once, or it would ask for them when its answers do not come.
-        let refused = store.enter(enter(99, "pass")).await.unwrap();
+        let refused = store.enter(enter(99)).await.unwrap();
         assert_eq!(refused, Entry::NotCalled);
         Self {
             server,
@@ -70,7 +70,7 @@ impl Far {
         };
         let request = EnterRequest {
             claim: claims.then_some(turn),
-            ..enter(number, &pass(number))
+            ..enter(number)
         };
         let store = Arc::clone(&self.store);
         tokio::spawn(async move { store.enter(request).await })
@@ -101,21 +101,16 @@ impl Far {
     }
 }
 
-fn pass(number: u128) -> String {
-    format!("pass of {number}")
-}
-
 fn granted() -> Entry {
     Entry::Granted {
-        until: Micros(START + POLICY.pass_ttl),
+        at: Micros(START),
         now: Micros(START),
     }
 }
 
-fn again(number: u128) -> Entry {
+fn again() -> Entry {
     Entry::Again {
-        pass: pass(number),
-        until: Micros(START + POLICY.pass_ttl),
+        at: Micros(START),
         now: Micros(START),
     }
 }
@@ -135,7 +130,7 @@ async fn who_gives_up_takes_nobodys_answer_along() {
     far.links.set(0, Way::Open);
     assert_eq!(patient.await.unwrap().unwrap(), granted());
     assert_eq!(far.inside(), 2, "who left before the step is not in it");
-    assert_eq!(far.enters_now(1).await, again(1));
+    assert_eq!(far.enters_now(1).await, again());
     assert_eq!(far.enters_now(2).await, granted());
 }
 
@@ -152,7 +147,7 @@ async fn all_of_a_company_hear_that_it_failed_and_lose_nothing() {
         assert_ne!(error.retry, Retry::Never);
     }
     far.links.set(0, Way::Open);
-    assert_eq!(far.enters_now(1).await, again(1));
+    assert_eq!(far.enters_now(1).await, again());
     assert_eq!(far.enters_now(2).await, granted());
     assert_eq!(far.enters_now(3).await, granted());
 }

@@ -45,11 +45,12 @@ enum Ask {
         claim: Option<(u128, i64)>,
         free: bool,
         known: bool,
+        /// How long before, in microseconds.
+        joined: u64,
     },
     Settle {
         called: Vec<(u128, i64)>,
         entered: Vec<(u128, i64)>,
-        passes: Vec<(u128, i64)>,
         shared: bool,
     },
     /// Tickets enter at the same time: whose, whether out of a lease, free, known.
@@ -57,6 +58,8 @@ enum Ask {
     Complete(u128),
     Policy(GatePolicy),
     Pass(i64),
+    /// The server is another one than before.
+    FallBack,
 }
 
 /// What a node says of itself: how long ago it was sent, and the horizon.
@@ -165,21 +168,27 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
     );
     let claims = prop::option::weighted(0.4, claim());
     let rarely = || prop::bool::weighted(0.1);
-    let enter = (0..3_u16, number(), claims, rarely(), rarely()).prop_map(
-        |(node, id, claim, free, known)| Ask::Enter {
+    let enter = (
+        0..3_u16,
+        number(),
+        claims,
+        rarely(),
+        rarely(),
+        0..70_000_000_u64,
+    )
+        .prop_map(|(node, id, claim, free, known, joined)| Ask::Enter {
             node,
             id,
             claim,
             free,
             known,
-        },
-    );
+            joined,
+        });
     let some = || prop::collection::vec(claim(), 0..5);
-    let settle = (some(), some(), some(), any::<bool>());
-    let settle = settle.prop_map(|(called, entered, passes, shared)| Ask::Settle {
+    let settle = (some(), some(), any::<bool>());
+    let settle = settle.prop_map(|(called, entered, shared)| Ask::Settle {
         called,
         entered,
-        passes,
         shared,
     });
     let own = prop::option::weighted(0.4, 0..4_000_000_i64);
@@ -196,6 +205,7 @@ fn asks() -> impl Strategy<Value = Vec<Ask>> {
         1 => settle,
         1 => number().prop_map(Ask::Complete),
         1 => policies().prop_map(Ask::Policy),
+        1 => Just(Ask::FallBack),
         4 => prop_oneof![
             0..3_000_000_i64,
             -2_000_000..0_i64,
@@ -237,6 +247,13 @@ impl Pair<'_> {
         match ask {
             Ask::Pass(micros) => self.now = self.now.saturating_add_signed(*micros),
             Ask::Policy(policy) => self.policy = *policy,
+            Ask::FallBack => {
+                self.gate.fall_back();
+                let script = "for _, k in ipairs(redis.call('KEYS', ARGV[1])) do \
+                    redis.call('HSET', k, 'run', 'another') end return 0";
+                let key = format!("*gate:{}", self.event.as_str());
+                shared_server().run::<i64>(&["EVAL", script, "0", &key]);
+            }
             Ask::Complete(number) => {
                 let expected = self.gate.complete(&id(*number), &mut changes);
                 let answer = self.store.complete(self.event.clone(), id(*number)).await;
@@ -248,16 +265,18 @@ impl Pair<'_> {
                 claim,
                 free,
                 known,
+                joined,
             } => {
                 let request = EnterRequest {
-                    known: *known,
+                    known: known.then_some(Micros(self.now.saturating_sub(*joined))),
                     event: self.event.clone(),
                     node: NodeId(*node),
                     policy: self.policy,
                     id: id(*number),
                     claim: claim.map(|claim| self.turn(claim)),
                     free: *free,
-                    pass: format!("pass of {number} at {now:?}"),
+                    arrival: Micros(self.now.saturating_sub(*joined)),
+                    key: None,
                 };
                 let expected = self.gate.enter(now, &request, &mut changes);
                 prop_assert_eq!(self.store.enter(request).await.unwrap(), expected);
@@ -266,14 +285,15 @@ impl Pair<'_> {
                 let requests = all
                     .iter()
                     .map(|&(number, claim, free, known)| EnterRequest {
-                        known,
+                        known: known.then_some(Micros(self.now)),
                         event: self.event.clone(),
                         node: NodeId(0),
                         policy: self.policy,
                         id: id(number),
                         claim: claim.map(|ends| self.turn((number, ends))),
                         free,
-                        pass: format!("pass of {number} at {now:?}"),
+                        arrival: Micros(self.now.saturating_sub(10 * SECOND)),
+                        key: None,
                     });
                 let requests: Vec<_> = requests.collect();
                 let mut enter = |request| self.gate.enter(now, request, &mut changes);
@@ -290,10 +310,8 @@ impl Pair<'_> {
             Ask::Settle {
                 called,
                 entered,
-                passes,
                 shared,
             } => {
-                let passes = passes.iter().map(|pass| self.turn(*pass));
                 let entered = entered.iter().map(|entry| self.turn(*entry));
                 let request = SettleRequest {
                     event: self.event.clone(),
@@ -303,9 +321,6 @@ impl Pair<'_> {
                     called: called.iter().map(|turn| self.turn(*turn)).collect(),
                     entered: entered.map(|turn| (turn.id, turn.until)).collect(),
                     shared: *shared,
-                    passes: passes
-                        .map(|turn| (turn.id, format!("pass told at {now:?}"), turn.until))
-                        .collect(),
                 };
                 self.gate.settle(now, &request, &mut changes);
                 self.store.settle(request).await.unwrap();
@@ -446,6 +461,7 @@ async fn what_ends_ends_at_the_same_microsecond() {
         claim: None,
         free: false,
         known: false,
+        joined: 0,
     };
     for (case, seconds) in [1, 2, 10, 11, 20, 60, 90, 100, 500].into_iter().enumerate() {
         for passed in

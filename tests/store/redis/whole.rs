@@ -178,7 +178,7 @@ async fn what_a_gate_did_is_in_the_feed_of_its_partition() {
     for store in both().await {
         let now = store.advance(advance(1, 0, ids(1..3))).await.unwrap();
         assert!(matches!(
-            store.enter(enter(1, "pass")).await.unwrap(),
+            store.enter(enter(1)).await.unwrap(),
             Entry::Granted { .. }
         ));
         let mut heard = Vec::new();

@@ -179,14 +179,15 @@ proptest! {
                 Ask::Enter { node, id: number, claim } => {
                     let until = Micros(bench.now + SECOND);
                     let request = EnterRequest {
-                        known: false,
+                        known: None,
                         event: EventId::new("e").unwrap(),
                         node: NodeId(node),
                         policy: bench.policy,
                         id: id(number),
                         claim: claim.then_some(Turn { id: id(number), until }),
                         free: false,
-                        pass: String::new(),
+                        arrival: Micros(0),
+                        key: None,
                     };
                     bench.gate.enter(Micros(bench.now), &request, &mut changes);
                     watch.see(&bench.gate, &changes, true, (bench.now, rate))?;
@@ -283,14 +284,15 @@ proptest! {
             }
             if enters && let Some(&turn) = node.claims.last() {
                 let request = EnterRequest {
-                    known: false,
+                    known: None,
                     event: EventId::new("e").unwrap(),
                     node: NodeId(who as u16),
                     policy,
                     id: turn.id,
                     claim: Some(turn),
                     free: false,
-                    pass: String::new(),
+                    arrival: Micros(0),
+                        key: None,
                 };
                 bench.gate.enter(Micros(bench.now), &request, &mut bench.changes);
             }

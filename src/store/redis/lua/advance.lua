@@ -39,18 +39,15 @@ end
 
 -- Disposes of what is over, and answers the tickets whose turns lapsed.
 local function dispose()
-  local missed = pop(KEY.called, now - LAPSE_GRACE)
-  -- Those that were told again after a loss may have come back before.
-  local told_again = scores(KEY.missed, missed)
+  local missed, ends = pop(KEY.called, now - LAPSE_GRACE)
   local back = 0
   for k, id in ipairs(missed) do
-    back = back + (told_again[k] and 0 or 1)
+    back = back + (is_inherited(ends[k]) and 0 or 1)
     miss(id)
   end
   refund(back)
   pop(KEY.missed, now - policy.ticket_ttl)
   pop(KEY.active, now)
-  bulk('HDEL', KEY.pass, pop(KEY.ends, now))
   pop(KEY.entered, now - policy.ticket_ttl)
   for name, lease in pairs(bucket.leases) do
     if now - lease.asked_at > LEASE_DROPPED_AFTER then
@@ -116,6 +113,12 @@ local function kept_by()
   return all
 end
 
+-- Whether the node's lease is as the node told it to this bucket: one of before may have been spent.
+local function is_own_lease()
+  local lease = bucket.leases[node]
+  return lease ~= nil and lease.asked_at >= bucket.began
+end
+
 -- Notes that the node asked; answers whether that is newer than what was seen.
 local function newer()
   local lease = bucket.leases[node]
@@ -126,7 +129,8 @@ local function newer()
   return true
 end
 
--- Gives turns to the first candidates. Answers the turns, who had entered, and whether one was new.
+-- Gives turns to the first candidates. Answers the turns, who had entered and when, and whether one was
+-- new.
 local function call()
   local till = text(now + policy.ready_ttl)
   local entered, called = scores(KEY.entered, candidates), scores(KEY.called, candidates)
@@ -136,6 +140,7 @@ local function call()
     local owner = kept(k)
     if entered[k] then
       over[#over + 1] = id
+      over[#over + 1] = entered[k]
     elseif open then
       turns[#turns + 1] = id
       turns[#turns + 1] = open
@@ -158,14 +163,16 @@ local function call()
   return turns, over, #given > 0
 end
 
--- Brings the node's lease to what it holds and wants: the rest is refunded, more is granted.
-local function settle_lease()
+-- Brings the node's lease to what it holds and wants: the rest is given up, more is granted.
+local function settle_lease(refunds)
   local lease = bucket.leases[node]
   local held = lease.held
   -- The lease first: what it gives up is the room for the refund.
   lease.held = math.min(held, lease_held, lease_wanted)
   local kept = lease.held
-  refund(held - kept)
+  if refunds then
+    refund(held - kept)
+  end
   local more = math.min(lease_wanted - kept, affordable())
   bucket.level = bucket.level - more * TURN
   lease.held = kept + more
@@ -183,14 +190,17 @@ function advance()
   -- Who could not call by what it knows may know of an old rate.
   refill(#candidates > 0 or lease_wanted > 0)
   local missed = dispose()
+  local refunds = is_own_lease()
   local late = presence == 'here' and sent_at + LATE_AFTER < now or not newer()
   local heard = false
   if not late then
     heard = note_presence()
     -- One that is late may speak of a turn that was given anew since.
     for _, id in ipairs(given_back) do
-      if redis.call('ZREM', KEY.called, id) == 1 and not redis.call('ZSCORE', KEY.missed, id) then
-        refund(1)
+      local till = redis.call('ZSCORE', KEY.called, id)
+      if till then
+        redis.call('ZREM', KEY.called, id)
+        refund(is_inherited(tonumber(till)) and 0 or 1)
       end
     end
   end
@@ -210,7 +220,7 @@ function advance()
     turns, over, given = call()
   end
   if not late then
-    settle_lease()
+    settle_lease(refunds)
   end
   if given or lapses > 0 then
     bucket.version = bucket.version + 1

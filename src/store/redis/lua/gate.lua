@@ -1,15 +1,14 @@
 -- What all steps of a gate share: the state machine of the gate, rule by rule as in the store that
 -- runs in the process, on the clock of this server.
 --
--- KEYS: state, feed, gates, gate, called, missed, active, entered, pass, ends.
+-- KEYS: state, feed, gates, gate, called, missed, active, entered.
 -- ARGV: clock, feed age in ms, feed batches, event, node, then the policy: rate, burst, cap, paused,
 --       ready, late grace, ticket and pass ttl, nodes that share, for how long.
 local KEY = {
   state = KEYS[1], feed = KEYS[2], gates = KEYS[3], gate = KEYS[4], called = KEYS[5],
-  missed = KEYS[6], active = KEYS[7], entered = KEYS[8], pass = KEYS[9], ends = KEYS[10],
+  missed = KEYS[6], active = KEYS[7], entered = KEYS[8],
 }
 local TURN = 1000000
-local LAPSE_GRACE = 1000000
 local LEASE_DROPPED_AFTER = 60000000
 local CLOCK_BACK_MAX = 60000000
 local LAPSES_MAX = 4096
@@ -27,13 +26,19 @@ local policy = {
   nodes = tonumber(ARGV[14]), share_limit = tonumber(ARGV[15]),
 }
 
--- The bucket: micro-turns, when it was first and last filled (0: never), at which rate, leases by
--- node, and which of how many nodes go on by themselves when they are cut off.
+-- The bucket: micro-turns, when it began and was last filled (0: never), turns until when were given
+-- before it began, at which rate, leases by node, and which of how many nodes go on by themselves when
+-- they are cut off.
 local bucket = {
-  level = 0, began = 0, filled_at = 0, rate = 0, version = 0, nodes = 0, leases = {}, shares = {},
+  level = 0, began = 0, inherited = 0, filled_at = 0, rate = 0, version = 0, nodes = 0,
+  leases = {}, shares = {},
 }
 -- The fields as they were read; nil before.
 local before = nil
+-- This life of the server. What was written in another may have fallen back: to a copy, to a file.
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+local take_over
 
 local function load()
   if before then
@@ -57,6 +62,9 @@ local function load()
       bucket[name] = tonumber(value)
     end
   end
+  if before.run ~= run and bucket.filled_at > 0 then
+    take_over()
+  end
 end
 
 local dropped, freed = {}, {}
@@ -79,7 +87,9 @@ local function save()
     end
   end
   put('level', text(bucket.level))
+  put('run', run)
   put('began', text(bucket.began))
+  put('inherited', text(bucket.inherited))
   put('filled_at', text(bucket.filled_at))
   put('rate', string.format('%.17g', bucket.rate))
   put('version', text(bucket.version))
@@ -143,9 +153,14 @@ end
 
 -- Takes out what is not after the moment, the earliest first.
 local function pop(key, moment)
-  local ids = redis.call('ZRANGE', key, '-inf', text(math.max(moment, 0)), 'BYSCORE', 'LIMIT', 0, LAPSES_MAX)
+  local moment = text(math.max(moment, 0))
+  local found = redis.call('ZRANGE', key, '-inf', moment, 'BYSCORE', 'LIMIT', 0, LAPSES_MAX, 'WITHSCORES')
+  local ids, scores = {}, {}
+  for k = 1, #found, 2 do
+    ids[#ids + 1], scores[#scores + 1] = found[k], tonumber(found[k + 1])
+  end
   bulk('ZREM', key, ids)
-  return ids
+  return ids, scores
 end
 
 local function lapsed(till)
@@ -219,6 +234,28 @@ local function presume()
   count_silent()
 end
 
+-- Begins with nothing, and what was given before comes back to nobody.
+local function begin_empty()
+  local last = redis.call('ZRANGE', KEY.called, -1, -1, 'WITHSCORES')[2]
+  bucket.level = math.min(bucket.level, 0)
+  bucket.filled_at = math.max(now, 1)
+  bucket.began = bucket.filled_at
+  bucket.inherited = math.max(tonumber(last or 0), now + policy.ready_ttl)
+  -- Whatever the clock of before said.
+  for _, lease in pairs(bucket.leases) do
+    lease.asked_at = math.min(lease.asked_at, bucket.began - 1)
+  end
+end
+
+take_over = function()
+  look_around()
+  begin_empty()
+end
+
+local function is_inherited(till)
+  return till <= bucket.inherited
+end
+
 -- Microseconds since the last filling in which nodes were away, summed over the nodes.
 local function away(at)
   local sum = 0
@@ -264,6 +301,7 @@ local function refill(heeded)
   end
   bucket.level = math.min(bucket.level + gained, room())
   if first or bucket.filled_at - now > CLOCK_BACK_MAX then
+    bucket.began = math.min(bucket.began, now)
     bucket.filled_at = math.max(now, 1)
   elseif heeded and bucket.rate ~= policy.rate then
     bucket.filled_at = math.max(bucket.filled_at, now)
@@ -285,13 +323,23 @@ local function miss(id)
   note(MISSED, id, now)
 end
 
+-- Notes that a ticket entered, and is inside for as long as its pass holds.
+local function inside(id, at)
+  redis.call('ZADD', KEY.entered, text(at), id)
+  local till = pass_until(at, policy.ready_ttl, policy.pass_ttl)
+  if till > now then
+    redis.call('ZADD', KEY.active, text(till), id)
+  end
+  note(ENTERED, id, at)
+end
+
 -- Books a turn that a node gave out of its lease; without a lease the bucket pays, below zero if it
--- must. False for one that lapsed before it was heard of.
+-- must. False for one that lapsed before it was heard of, and one that nobody can have given.
 local function claim(id, till, by)
   if redis.call('ZSCORE', KEY.called, id) or redis.call('ZSCORE', KEY.entered, id) then
     return true
   end
-  if lapsed(till) then
+  if lapsed(till) or till > now + policy.ready_ttl + LAPSE_GRACE then
     return false
   end
   load()

@@ -1,29 +1,40 @@
 -- Takes over turns and entries that nodes know of and this gate may have lost.
 --
--- More ARGV: version, whether shares gave them, how many passes, how many entered, then passes as
--- ids, texts and ends, those who entered as ids and moments, and turns as ids and ends.
+-- More ARGV: version, whether shares gave them, how many entered, then those as ids and moments, and
+-- turns as ids and ends.
 load()
 local shared = ARGV[17] == '1'
-local entries_from = 20 + 3 * tonumber(ARGV[18])
-local turns_from = entries_from + 2 * tonumber(ARGV[19])
-local fresh = bucket.filled_at == 0
--- When what is news was given.
-local news = {}
--- What is known of a turn that was told again outlives it by this.
-local TOLD_MIN = 60 * LAPSE_GRACE
+local entries_from = 19
+local turns_from = entries_from + 2 * tonumber(ARGV[18])
+if bucket.filled_at == 0 then
+  begin_empty()
+  bucket.rate = policy.rate
+  presume()
+else
+  refill(false)
+end
+
+-- Pays for a turn that was given then, unless it was before the bucket began: it ends after `known_to`.
+-- A bucket that took itself for new is emptied.
+local function pay(given, known_to)
+  if shared or is_inherited(known_to) then
+    return
+  end
+  if given < bucket.began then
+    bucket.level = math.min(bucket.level, 0)
+    bucket.inherited = known_to
+  else
+    bucket.level = bucket.level - TURN
+  end
+end
 
 for k = entries_from, turns_from - 1, 2 do
   local id, at = ARGV[k], tonumber(ARGV[k + 1])
   if not redis.call('ZSCORE', KEY.entered, id) then
-    redis.call('ZADD', KEY.entered, text(at), id)
-    local till = at + policy.pass_ttl
-    if till > now then
-      redis.call('ZADD', KEY.active, text(till), id)
-    end
+    inside(id, at)
     if redis.call('ZREM', KEY.called, id) == 0 and at + LOST_AT_MOST > now then
-      news[#news + 1] = at
+      pay(at, at)
     end
-    note(ENTERED, id, at)
   end
 end
 for k = turns_from, #ARGV, 2 do
@@ -47,45 +58,10 @@ for k = turns_from, #ARGV, 2 do
       note(CALLED, id, till)
     end
     if new then
-      if shared then
-        redis.call('ZREM', KEY.missed, id)
-      else
-        -- It may have come back in what was lost: it does not come back (again).
-        redis.call('ZADD', KEY.missed, text(till + math.max(policy.late_grace, TOLD_MIN)), id)
-      end
-      news[#news + 1] = math.max(till - policy.ready_ttl, 0)
+      forgive(id)
+      pay(till - policy.ready_ttl, till)
     end
   end
-end
-for k = 20, entries_from - 1, 3 do
-  local id, pass, till = ARGV[k], ARGV[k + 1], ARGV[k + 2]
-  if tonumber(till) > now and redis.call('HSETNX', KEY.pass, id, pass) == 1 then
-    redis.call('ZADD', KEY.ends, till, id)
-  end
-end
-local function fill(at)
-  local gained, accounted = gain(at)
-  bucket.level = math.min(bucket.level + gained, room())
-  bucket.filled_at = bucket.filled_at + accounted
-end
-
-if fresh then
-  bucket.filled_at = math.max(now, 1)
-  bucket.began = bucket.filled_at
-  bucket.rate = policy.rate
-  presume()
-else
-  look_around()
-  if not shared then
-    -- Each is paid for at its moment; what was given before this bucket began can only empty it.
-    table.sort(news)
-    for _, at in ipairs(news) do
-      fill(math.min(at, now))
-      local least = at < bucket.began and math.min(bucket.level, 0) or bucket.level - TURN
-      bucket.level = math.max(bucket.level - TURN, least)
-    end
-  end
-  fill(now)
 end
 bucket.version = math.max(bucket.version, tonumber(ARGV[16])) + 1
 finish()
