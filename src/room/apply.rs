@@ -138,8 +138,12 @@ impl Room {
         } else {
             newest.min(now)
         };
-        writer.join_many(&joins, seen);
+        let done = writer.join_many(&joins, seen);
         for key in joins {
+            if done.known > 0 {
+                // Perhaps a place that a removal is yet to lay open: its owner was there then.
+                event.line.heard(&key.id, key.arrival.min(now));
+            }
             self.catch_up(now, event, writer, side, &key);
         }
     }
