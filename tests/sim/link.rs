@@ -223,7 +223,7 @@ impl Store for Link {
                 for turn in &answer.called {
                     server.ledger.heard_of_turn(turn.id, turn.until);
                 }
-                for id in &answer.entered {
+                for (id, _) in &answer.entered {
                     server.ledger.heard_of(*id);
                 }
             },
