@@ -345,6 +345,8 @@ impl Room {
                 if changed {
                     side.joined_at = now;
                     self.record(now, &event, Kind::Joined, claims.id, claims.arrival);
+                    // Nor need this node have heard of a goodbye: it is taken back where it was said.
+                    self.record(now, &event, Kind::Seen, claims.id, self.clock.tick(now));
                     let key = TicketKey {
                         arrival: claims.arrival,
                         id: claims.id,
