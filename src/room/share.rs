@@ -85,13 +85,12 @@ impl Room {
                 "the event goes on without the store, at this node's share of the rate"
             );
         }
-        self.call_shared(now, event, policy, writer, side)
+        self.call_shared(now, policy, writer, side)
     }
 
     fn call_shared(
         &self,
         now: Micros,
-        event: &Event,
         policy: &Policy,
         writer: &mut LineWriter<'_>,
         side: &mut Side,
@@ -119,9 +118,8 @@ impl Room {
                 && shares.is_sure_of(key)
                 && (self.home_of(&key.id) == self.identity.node || mutant!(HomeIgnored))
         };
-        let returned = (event.line.counts().returned as usize).min(RETURNED_MAX);
-        writer.front(returned, false, &mut next);
-        next.retain(&ours);
+        let returned = writer.returned().take(RETURNED_MAX).map(|(key, _)| key);
+        next.extend(returned.filter(ours));
         next.truncate(turns);
         let cursor = writer.walk(cursor, WALKED_MAX, |key| {
             if next.len() < turns && ours(&key) {
@@ -132,7 +130,6 @@ impl Room {
         });
         let until = now.after(policy.ready_ttl);
         next.sort_unstable();
-        next.dedup();
         for key in &next {
             writer.call(&key.id, until);
             side.shares.turns.insert(key.id, self.to_store_clock(until));

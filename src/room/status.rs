@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::answer::{Eta, Phase, Standing, TokenRefusal};
 use super::event::Event;
 use super::leave::reason;
-use super::line::State;
+use super::line::{LineWriter, State, View};
 use super::{Room, polling};
 use crate::model::gate::Turn;
 use crate::model::token::{self, Claims};
-use crate::model::{EventId, Gone, Kind, LegacyToken, Micros, NodeId, Order};
+use crate::model::{EventId, Gone, Kind, LegacyToken, Micros, NodeId, Order, Policy};
 use crate::model::{TicketId, TicketKey};
 
 /// A visitor who asks again this soon gets the same bytes again. Less than any interval that
@@ -236,7 +236,14 @@ impl Room {
     /// before this ticket may still have been on the feed then, and until it must have come, all
     /// nodes tell what was told; so does one that does not know who is ahead.
     fn shown(&self, now: Micros, found: &Found) -> u64 {
-        let rank = found.place.unwrap_or(1).max(1);
+        // Who is back after a missed turn is at their own place again, though nobody counts them.
+        let rank = found.place.unwrap_or_else(|| {
+            found.event.line.rank_of_key(&TicketKey {
+                arrival: found.time,
+                id: found.id,
+            })
+        });
+        let rank = rank.max(1);
         let told = found
             .told
             .filter(|told| *told > 0 && !mutant!(ToldForgotten));
@@ -361,6 +368,26 @@ impl Room {
         }
     }
 
+    /// The owner of a missed turn is back. The others are told which turn that was.
+    pub(super) fn note_return(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        view: &View,
+        policy: &Policy,
+    ) {
+        let late_grace = crate::model::micros(policy.late_grace);
+        let ended = match view.state {
+            State::Called { until } => until,
+            State::Missed { until } => Micros(until.0.saturating_sub(late_grace)),
+            _ => return,
+        };
+        writer.miss(&view.id, ended.after(policy.late_grace));
+        writer.give_back(&view.id);
+        self.record_turn(now, event, Kind::Returned, view.id, ended);
+    }
+
     /// The visit changes something: a soft leave is undone, a missed or lapsed turn's owner comes
     /// back to the front, a line that was opened to all lets its people through.
     fn revive(&self, now: Micros, found: Found) -> Result<Found, TokenRefusal> {
@@ -400,9 +427,10 @@ impl Room {
                         self.expire(now, &event, &mut writer, &mut side, &key);
                         return Err(TokenRefusal::Gone(Some(Gone::Expired)));
                     }
-                    writer.give_back(&found.id);
+                    self.note_return(now, &event, &mut writer, &view, &policy);
+                    // Where a goodbye is to be ended, nobody need know of the turn.
+                    self.record(now, &event, Kind::Seen, found.id, self.clock.tick(now));
                     side.returned_until = now.after(super::tick::REASON_TOLD);
-                    self.record_turn(now, &event, Kind::Returned, found.id, self.clock.tick(now));
                 }
                 _ => {}
             }

@@ -18,7 +18,7 @@ use super::line::{Lapse, LineWriter, State};
 use super::peers::SILENT_AFTER;
 use super::side::Side;
 use crate::model::gate::AdvanceRequest;
-use crate::model::{EventId, Gone, Kind, Micros, Policy, TicketId, TicketKey, home};
+use crate::model::{EventId, Gone, Micros, Policy, TicketId, TicketKey, home};
 
 /// Turns are called at least this often while somebody waits.
 const PERIOD_MAX: Duration = Duration::from_millis(100);
@@ -230,8 +230,7 @@ impl Room {
                     if matches!(view.state, State::Missed { until }
                         if was_back(policy, until, last_seen(event, &due.id))) =>
                 {
-                    writer.give_back(&due.id);
-                    self.record_turn(now, event, Kind::Returned, due.id, self.clock.tick(now));
+                    self.note_return(now, event, writer, &view, policy);
                 }
                 Lapse::Silent { .. } | Lapse::Grace => {
                     let key = TicketKey {
@@ -242,7 +241,9 @@ impl Room {
                 }
                 // Turns that the gate does not know of lapse by themselves.
                 Lapse::Turn => {
-                    writer.miss(&due.id, now.after(policy.late_grace));
+                    if let State::Called { until } = view.state {
+                        writer.miss(&due.id, until.after(policy.late_grace));
+                    }
                     side.shares.end_turn(&due.id);
                 }
             }

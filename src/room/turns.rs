@@ -82,7 +82,7 @@ impl Room {
         if !policy_now.paused && !passes && fresh {
             let affordable = (Self::level(now, policy, side) / 1e6).max(0.0) as usize + 1;
             let most = affordable.min(CANDIDATES_MAX);
-            self.candidates(now, event, writer, side, most, &mut candidates);
+            self.candidates(now, writer, side, most, &mut candidates);
             self.keep_settled(now, &mut candidates);
             if mutant!(LastFirst) {
                 candidates.reverse();
@@ -196,7 +196,6 @@ impl Room {
             doubted,
             tells,
         } = asking;
-        let policy = event.policy.load_full();
         let mut writer = event.line.write();
         let mut side = event.side.lock();
         side.gate.asking = false;
@@ -242,14 +241,18 @@ impl Room {
         // Turns are told on the store's clock; here they end on ours, however late this answer came.
         let ours = |until: Micros| self.by_our_clock(until);
         // First what is over: who was back in time may have been given another turn at once.
-        for id in &answer.missed {
-            let Some(view) = event.line.find(id) else {
-                continue;
+        for turn in &answer.missed {
+            let (id, ended) = (turn.id, ours(turn.until));
+            let word = Record {
+                kind: Kind::Missed,
+                id,
+                at: ended,
             };
-            if matches!(view.state, State::Called { .. }) {
-                writer.miss(id, now.after(policy.late_grace));
-                side.gate.lent.remove(id);
-                self.record_turn(now, &event, Kind::Missed, *id, self.clock.tick(now));
+            self.merge_turn(now, &event, &mut writer, &mut side, &word);
+            let view = event.line.find(&id);
+            if view.is_some_and(|view| matches!(view.state, State::Missed { .. })) {
+                side.gate.lent.remove(&id);
+                self.record_turn(now, &event, Kind::Missed, id, ended);
             }
         }
         let mut called = 0;
@@ -290,7 +293,7 @@ impl Room {
         let due = if stale {
             now
         } else {
-            now.after(self.period(now, &policy, &side))
+            now.after(self.period(now, &event.policy.load(), &side))
         };
         if stale || due < side.gate.due {
             side.gate.due = due;
@@ -358,6 +361,11 @@ impl Room {
             });
             return false;
         };
+        if view.state == State::Waiting
+            && !self.is_of_this_life(now, writer, &view, until, &event.policy.load())
+        {
+            return false;
+        }
         match view.state {
             // The old turn, which the gate keeps a moment longer than its owner was told.
             State::Returned | State::Missed { .. } if until <= now => false,
