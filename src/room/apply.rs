@@ -178,7 +178,7 @@ impl Room {
         let Record { kind, id, mut at } = *record;
         let of_gate = matches!(origin, Origin::Gate { .. });
         // That of an entry is the same to all, since the pass is made from it.
-        if kind.is_of_turn() || (of_gate && kind != Kind::Entered) {
+        if kind.is_of_turn() {
             at = self.by_our_clock(at);
         }
         if of_gate && kind == Kind::Called {

@@ -207,8 +207,8 @@ impl Store for Link {
                 for turn in &gate.called {
                     server.ledger.heard_of_turn(turn.id, turn.until);
                 }
-                for (id, at) in &gate.entered {
-                    server.ledger.heard_of_entry(*id, *at);
+                for (id, _) in &gate.entered {
+                    server.ledger.heard_of_entry(*id, gate.now);
                 }
             }
         })
