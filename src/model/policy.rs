@@ -85,7 +85,8 @@ pub struct Policy {
     /// How long a called ticket may enter, after which its turn goes to the next.
     #[serde(with = "as_micros")]
     pub ready_ttl: Duration,
-    /// How long after a missed turn a visitor is still called again at the very front.
+    /// How long after a missed turn a visitor is still called again, at their own place: before all who
+    /// joined later.
     #[serde(with = "as_micros")]
     pub late_grace: Duration,
     /// A ticket nobody polled for so long expires.
@@ -94,7 +95,7 @@ pub struct Policy {
     /// How long a ticket is remembered after it is gone.
     #[serde(with = "as_micros")]
     pub ticket_ttl: Duration,
-    /// How long a pass is good for.
+    /// How long a pass is good for at least; see [`super::gate::GatePolicy::pass_until`].
     #[serde(with = "as_micros")]
     pub pass_ttl: Duration,
     /// How long after a soft leave a poll still undoes it.

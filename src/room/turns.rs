@@ -12,7 +12,7 @@ use super::event::Event;
 use super::line::{LineWriter, State};
 use super::side::{LocalGate, Side};
 use super::tick::{Asking, PERIOD_MIN};
-use crate::model::gate::{AdvanceRequest, Advanced, Kept, Presence, Turn};
+use crate::model::gate::{AdvanceRequest, Advanced, GatePolicy, Kept, Presence, Turn};
 use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
 /// An unanswered gate is asked again after this.
@@ -95,11 +95,11 @@ impl Room {
         let policy_now = self.gate_policy(policy, now);
         let mut candidates: Vec<TicketKey> = Vec::new();
         let passes = policy.order == Order::Passthrough;
-        let fresh = self.is_fresh(now);
+        let fresh = self.is_fresh(now) && !self.awaits_others(now, &policy_now, &side.gate);
         if !policy_now.paused && !passes && fresh {
             let affordable = (Self::level(now, policy, side) / 1e6).max(0.0) as usize + 1;
             let most = affordable.min(CANDIDATES_MAX);
-            self.candidates(event, writer, side, most, &mut candidates);
+            self.candidates(now, writer, side, most, &mut candidates);
             self.keep_settled(now, &mut candidates);
             if mutant!(LastFirst) {
                 candidates.reverse();
@@ -164,6 +164,16 @@ impl Room {
         })
     }
 
+    /// Whether others may know of entries that a gate, which has just lost all it knew, was not told
+    /// of: a ticket that entered must not be called anew. The store may be away for them yet. Where nodes
+    /// go on by themselves, such a gate passes over the tickets of those that are not heard.
+    fn awaits_others(&self, now: Micros, policy: &GatePolicy, gate: &LocalGate) -> bool {
+        let unheard_of = (gate.version == 0).then_some(self.started);
+        let lost_at = gate.lost_at.max(unheard_of);
+        let waits = policy.nodes == 0 && !self.is_alone();
+        waits && lost_at.is_some_and(|at| !self.have_told(now, at))
+    }
+
     /// The turns that were given out of the lease, on the store's clock.
     pub(super) fn claimed(&self, gate: &LocalGate) -> Vec<Turn> {
         let turns = gate.leased.values();
@@ -213,7 +223,6 @@ impl Room {
             doubted,
             tells,
         } = asking;
-        let policy = event.policy.load_full();
         let mut writer = event.line.write();
         let mut side = event.side.lock();
         side.gate.asking = false;
@@ -259,14 +268,18 @@ impl Room {
         // Turns are told on the store's clock; here they end on ours, however late this answer came.
         let ours = |until: Micros| self.by_our_clock(until);
         // First what is over: who was back in time may have been given another turn at once.
-        for id in &answer.missed {
-            let Some(view) = event.line.find(id) else {
-                continue;
+        for turn in &answer.missed {
+            let (id, ended) = (turn.id, ours(turn.until));
+            let word = Record {
+                kind: Kind::Missed,
+                id,
+                at: ended,
             };
-            if matches!(view.state, State::Called { .. }) {
-                writer.miss(id, now.after(policy.late_grace));
-                side.gate.lent.remove(id);
-                self.record_turn(now, &event, Kind::Missed, *id, self.clock.tick(now));
+            self.merge_turn(now, &event, &mut writer, &mut side, &word);
+            let view = event.line.find(&id);
+            if view.is_some_and(|view| matches!(view.state, State::Missed { .. })) {
+                side.gate.lent.remove(&id);
+                self.record_turn(now, &event, Kind::Missed, id, ended);
             }
         }
         let mut called = 0;
@@ -307,7 +320,7 @@ impl Room {
         let due = if stale {
             now
         } else {
-            self.next_turns(now, &policy, &side)
+            self.next_turns(now, &event.policy.load(), &side)
         };
         if stale || due < side.gate.due {
             side.gate.due = due;
@@ -375,6 +388,11 @@ impl Room {
             });
             return false;
         };
+        if view.state == State::Waiting
+            && !self.is_of_this_life(now, writer, &view, until, &event.policy.load())
+        {
+            return false;
+        }
         match view.state {
             // The old turn, which the gate keeps a moment longer than its owner was told.
             State::Returned | State::Missed { .. } if until <= now => false,
