@@ -95,7 +95,7 @@ pub struct Policy {
     /// How long a ticket is remembered after it is gone.
     #[serde(with = "as_micros")]
     pub ticket_ttl: Duration,
-    /// How long a pass is good for.
+    /// How long a pass is good for at least; see [`super::gate::GatePolicy::pass_until`].
     #[serde(with = "as_micros")]
     pub pass_ttl: Duration,
     /// How long after a soft leave a poll still undoes it.

@@ -139,8 +139,12 @@ impl Room {
         } else {
             newest.min(now)
         };
-        writer.join_many(&joins, seen);
+        let done = writer.join_many(&joins, seen);
         for key in joins {
+            if done.known > 0 {
+                // Perhaps a place that a removal is yet to lay open: its owner was there then.
+                event.line.heard(&key.id, key.arrival.min(now));
+            }
             self.catch_up(now, event, writer, side, &key);
         }
     }
@@ -174,7 +178,7 @@ impl Room {
         let Record { kind, id, mut at } = *record;
         let of_gate = matches!(origin, Origin::Gate { .. });
         // That of an entry is the same to all, since the pass is made from it.
-        if kind.is_of_turn() || (of_gate && kind != Kind::Entered) {
+        if kind.is_of_turn() {
             at = self.by_our_clock(at);
         }
         if of_gate && kind == Kind::Called {

@@ -140,9 +140,6 @@ impl Room {
         let peers = self.identity.fleet.saturating_sub(1);
         let unheard = side.joins.unheard(peers, far);
         let ticket = TicketKey { arrival, id };
-        if key.is_some() {
-            side.shares.joined_with_key(now, &ticket);
-        }
         if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, ticket) {
             writer.call(&id, turn.until);
             if !self.is_alone() && policy.order != Order::Passthrough {

@@ -192,8 +192,22 @@ impl Room {
         if self.is_alone() {
             return now;
         }
-        let told = self.peers.told_until(now, self.identity.node, GONE_AFTER);
-        told.min(self.in_step_until(now))
+        self.has_heard_until(now).min(self.in_step_until(now))
+    }
+
+    /// Until when all is known here that the others saw.
+    pub(super) fn has_heard_until(&self, now: Micros) -> Micros {
+        let own = self.identity.node;
+        let told = self.peers.told_until(now, own, GONE_AFTER);
+        let view_of = self.peers.view_of.load(Ordering::Relaxed);
+        told.min(Micros(view_of))
+    }
+
+    /// Whether all others have told what they saw until a moment at which the store was there again for
+    /// this node, or had time to: it may be away for them a little longer.
+    pub(super) fn have_told(&self, now: Micros, at: Micros) -> bool {
+        let own = self.identity.node;
+        now.since(at) > ALL_BACK_WITHIN || self.peers.told_until(now, own, GONE_AFTER) > at
     }
 
     /// Until when that is so, should it take the others as long to write as this one.

@@ -20,6 +20,8 @@ const HERE_MIN: Duration = Duration::from_millis(200);
 const LEFT_TO_THE_GATE: f64 = 4.0;
 /// While fewer wait than that, all that arrive this soon are left to the gate.
 const LEFT_AHEAD: Duration = Duration::from_secs(3);
+/// A gate's word of who is away is believed for so long.
+const AWAY_FOR: Duration = Duration::from_secs(1);
 /// Tickets of nodes that are away that one step passes over.
 const PASSED_MAX: usize = 65_536;
 /// The least of all keys.
@@ -69,13 +71,16 @@ impl Room {
     /// The next to be called, without those of nodes that are away, whom the gate would pass over.
     pub(super) fn candidates(
         &self,
+        now: Micros,
         writer: &LineWriter<'_>,
         side: &mut Side,
         most: usize,
         candidates: &mut Vec<TicketKey>,
     ) {
         let gate = &mut side.gate;
-        let is_away = gate.kept.iter().any(|kept| kept.away);
+        // Who was away may be back since: what the gate said long ago it is left to say anew.
+        let is_known = now.since(gate.answered_at) <= AWAY_FOR;
+        let is_away = is_known && gate.kept.iter().any(|kept| kept.away);
         if !is_away {
             gate.passed = None;
             writer.front(most, false, candidates);

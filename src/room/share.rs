@@ -41,6 +41,8 @@ pub(super) const RETURNED_MAX: usize = 256;
 const KEPT_MAX: usize = 1_000_000;
 /// Tickets of one message to the gate.
 const TOLD_AT_ONCE: usize = 4_096;
+/// Nobody repeats a join after longer.
+const REPEATED_WITHIN: Duration = Duration::from_secs(60);
 /// When somebody whose ticket is at home elsewhere, or on its way, may try again.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -111,12 +113,13 @@ impl Room {
         if turns == 0 {
             return 0;
         }
-        let (after, cursor) = (out.after, out.cursor);
+        let doubted = self.doubted_until(now, out.after);
+        out.doubt(doubted);
+        let cursor = out.cursor;
         let mut next: Vec<TicketKey> = Vec::new();
         let ours = |key: &TicketKey| {
-            (key.arrival > after || mutant!(HorizonIgnored))
-                && shares.is_sure_of(key)
-                && (self.home_of(&key.id) == self.identity.node || mutant!(HomeIgnored))
+            let is_the_gates = key.arrival <= doubted && !mutant!(HorizonIgnored);
+            !is_the_gates && (self.home_of(&key.id) == self.identity.node || mutant!(HomeIgnored))
         };
         let returned = writer.returned().take(RETURNED_MAX).map(|(key, _)| key);
         next.extend(returned.filter(ours));
@@ -148,6 +151,17 @@ impl Room {
             measured.note(now, called as u32, 0, true);
         }
         called
+    }
+
+    /// Until when arrivals are not for this node to call, the gate's being those until `after`. A join
+    /// with a key may repeat an earlier one that some other node took and could not tell of yet, which
+    /// is the ticket's: it may be one of the gate's.
+    fn doubted_until(&self, now: Micros, after: Micros) -> Micros {
+        if self.has_heard_until(now) >= after {
+            after
+        } else {
+            after.after(REPEATED_WITHIN)
+        }
     }
 
     pub(super) fn end_share(&self, now: Micros, event: &Event, side: &mut Side, why: &str) {

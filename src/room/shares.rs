@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 
 use crate::model::gate::{Advanced, Presence, SILENT_AFTER};
 use crate::model::{Micros, TicketId, TicketKey};
@@ -18,16 +18,8 @@ const PROVEN_AFTER: Duration = Duration::from_secs(12);
 const KNOWN_AFTER: Duration = Duration::from_secs(6);
 /// From the moment at which the share is withheld to that at which it is given, besides the clocks.
 const MARGIN: Duration = Duration::from_secs(2);
-/// A join with a key, taken while the gate may not be heard, may be that of a ticket which another
-/// node has handed to the gate already: such joins are not called here …
-const DOUBTED_FROM: Duration = Duration::from_millis(2_500);
-/// … if they come this soon; nobody repeats a join after longer.
-const DOUBTED_TO: Duration = Duration::from_secs(60);
 /// Words that are kept: far more than are sent in the time above.
 const WORDS_MAX: usize = 1_024;
-/// Joins of that kind that are told apart; were there more, nobody who comes later is called.
-const DOUBTED_MAX: usize = 65_536;
-
 /// One event's. Part of the side, under its lock.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
@@ -51,9 +43,6 @@ pub(super) struct Shares {
     heard_at: Micros,
     /// Words that may still matter, oldest first.
     words: VecDeque<Word>,
-    doubted: AHashSet<TicketId>,
-    /// More than can be told apart arrived from then on.
-    doubted_from: Option<Micros>,
     /// Told to a gate lately: when, and the moment of the oldest entry of it.
     told: Option<(Micros, Micros)>,
 }
@@ -72,6 +61,8 @@ pub(super) struct Out {
     pub until: Micros,
     /// Tickets that arrived until then may be the gate's.
     pub after: Micros,
+    /// Until when arrivals were taken to be so the last time.
+    doubted: Micros,
     /// What was walked past.
     pub cursor: TicketKey,
     pub called: u32,
@@ -88,6 +79,14 @@ impl Out {
         self.level = self.level.saturating_add(gained).min(saved);
         self.filled_at = now.max(self.filled_at);
         (self.level.max(0) / 1_000_000) as usize
+    }
+
+    /// Notes until when arrivals may be the gate's; who no longer may be was walked past.
+    pub fn doubt(&mut self, until: Micros) {
+        if until < self.doubted {
+            self.cursor = self.cursor.min(last_of(until));
+        }
+        self.doubted = until;
     }
 
     pub fn pay(&mut self, turns: usize) {
@@ -158,8 +157,6 @@ impl Shares {
             if let Some(word) = self.words.iter_mut().rfind(|word| word.sent_at == since) {
                 word.heard = true;
             }
-            self.doubted.clear();
-            self.doubted_from = None;
         }
     }
 
@@ -199,6 +196,7 @@ impl Shares {
             since: now,
             until,
             after,
+            doubted: after,
             cursor: last_of(after),
             called: 0,
             entered: 0,
@@ -213,24 +211,6 @@ impl Shares {
             let before = Micros(key.arrival.0.saturating_sub(1)).max(out.after);
             out.cursor = out.cursor.min(last_of(before));
         }
-    }
-
-    /// A ticket joined here with a key.
-    pub fn joined_with_key(&mut self, now: Micros, key: &TicketKey) {
-        let silent = now.since(self.heard_at);
-        if !self.present || !(DOUBTED_FROM..DOUBTED_TO).contains(&silent) {
-            return;
-        }
-        if self.doubted.len() < DOUBTED_MAX {
-            self.doubted.insert(key.id);
-        } else {
-            self.doubted_from.get_or_insert(key.arrival);
-        }
-    }
-
-    /// Whether a ticket may be called here, as far as its joins go.
-    pub fn is_sure_of(&self, key: &TicketKey) -> bool {
-        !self.doubted.contains(&key.id) && self.doubted_from.is_none_or(|from| key.arrival < from)
     }
 
     /// Whether a ticket's turn or entry is this node's own matter.

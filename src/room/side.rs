@@ -54,6 +54,8 @@ pub(super) struct LocalGate {
     pub serial: u64,
     /// The gate may have lost what happened after this moment: it is told before it is asked.
     pub doubted: Option<Micros>,
+    /// When the store was last found to know nothing of the gate, as a whole.
+    pub lost_at: Option<Micros>,
     /// A request is on its way.
     pub asking: bool,
     /// When the gate last answered.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::answer::{Eta, Phase, Standing, TokenRefusal};
 use super::event::Event;
+use super::leave::reason;
 use super::line::{LineWriter, State, View};
 use super::{Room, polling};
 use crate::model::gate::Turn;
@@ -106,7 +107,7 @@ impl Room {
         let says_news = |found: &Found| match found.state {
             State::Entered => false,
             state if state.is_gone() => claims.arrival > found.time,
-            _ => claims.arrival < found.time,
+            state => claims.arrival < found.time || is_over(state, &claims),
         };
         let mut found = match found {
             Some(found) if !says_news(&found) => found,
@@ -335,6 +336,13 @@ impl Room {
                 if side.retired {
                     continue;
                 }
+                let known = event.line.find(&claims.id);
+                if known.is_some_and(|view| is_over(view.state, &claims)) {
+                    let removed = Micros(claims.arrival.0.saturating_sub(1));
+                    writer.remove(&claims.id, removed, reason(Gone::Expired));
+                    side.forget(&claims.id);
+                    self.record(now, &event, Kind::Expired, claims.id, removed);
+                }
                 // A token of a place that was left says nothing new, however often it is shown: no
                 // poll may cost the gate a question.
                 changed = matches!(
@@ -344,6 +352,8 @@ impl Room {
                 if changed {
                     side.joined_at = now;
                     self.record(now, &event, Kind::Joined, claims.id, claims.arrival);
+                    // Nor need this node have heard of a goodbye: it is taken back where it was said.
+                    self.record(now, &event, Kind::Seen, claims.id, self.clock.tick(now));
                     let key = TicketKey {
                         arrival: claims.arrival,
                         id: claims.id,
@@ -418,6 +428,8 @@ impl Room {
                         return Err(TokenRefusal::Gone(Some(Gone::Expired)));
                     }
                     self.note_return(now, &event, &mut writer, &view, &policy);
+                    // Where a goodbye is to be ended, nobody need know of the turn.
+                    self.record(now, &event, Kind::Seen, found.id, self.clock.tick(now));
                     side.returned_until = now.after(super::tick::REASON_TOLD);
                 }
                 _ => {}
@@ -433,4 +445,10 @@ impl Room {
             _ => Ok(found),
         }
     }
+}
+
+/// Whether a token was given after the late grace of a turn that is known as missed: another node has
+/// removed the ticket by then, and taken it anew.
+fn is_over(state: State, claims: &Claims<'_>) -> bool {
+    matches!(state, State::Missed { until } if claims.arrival > until)
 }

@@ -262,9 +262,10 @@ fn is_overdue(now: Micros, heartbeat: Duration, lapse: Lapse, state: State) -> b
     }
 }
 
-/// Whether of a missed turn's late grace not all was heard yet.
+/// Whether of a missed turn's late grace not all was heard yet. A node that has not heard all of it, and
+/// of others it hears nothing older, gives a late one another chance, which is to be heard of too.
 fn is_open_yet(state: &State, heard_until: Micros) -> bool {
-    matches!(state, State::Missed { until } if *until > heard_until)
+    matches!(state, State::Missed { until } if until.after(SILENT_AFTER) > heard_until)
 }
 
 /// When a ticket was last seen anywhere.

@@ -12,7 +12,7 @@ use super::event::Event;
 use super::line::{LineWriter, State};
 use super::side::{LocalGate, Side};
 use super::tick::{Asking, PERIOD_MIN};
-use crate::model::gate::{AdvanceRequest, Advanced, Kept, Presence, Turn};
+use crate::model::gate::{AdvanceRequest, Advanced, GatePolicy, Kept, Presence, Turn};
 use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
 /// An unanswered gate is asked again after this.
@@ -78,11 +78,11 @@ impl Room {
         let policy_now = self.gate_policy(policy, now);
         let mut candidates: Vec<TicketKey> = Vec::new();
         let passes = policy.order == Order::Passthrough;
-        let fresh = self.is_fresh(now);
+        let fresh = self.is_fresh(now) && !self.awaits_others(now, &policy_now, &side.gate);
         if !policy_now.paused && !passes && fresh {
             let affordable = (Self::level(now, policy, side) / 1e6).max(0.0) as usize + 1;
             let most = affordable.min(CANDIDATES_MAX);
-            self.candidates(writer, side, most, &mut candidates);
+            self.candidates(now, writer, side, most, &mut candidates);
             self.keep_settled(now, &mut candidates);
             if mutant!(LastFirst) {
                 candidates.reverse();
@@ -145,6 +145,16 @@ impl Room {
             lease_held: gate.lease,
             lease_wanted,
         })
+    }
+
+    /// Whether others may know of entries that a gate, which has just lost all it knew, was not told
+    /// of: a ticket that entered must not be called anew. The store may be away for them yet. Where nodes
+    /// go on by themselves, such a gate passes over the tickets of those that are not heard.
+    fn awaits_others(&self, now: Micros, policy: &GatePolicy, gate: &LocalGate) -> bool {
+        let unheard_of = (gate.version == 0).then_some(self.started);
+        let lost_at = gate.lost_at.max(unheard_of);
+        let waits = policy.nodes == 0 && !self.is_alone();
+        waits && lost_at.is_some_and(|at| !self.have_told(now, at))
     }
 
     /// The turns that were given out of the lease, on the store's clock.

@@ -207,8 +207,8 @@ impl Store for Link {
                 for turn in &gate.called {
                     server.ledger.heard_of_turn(turn.id, turn.until);
                 }
-                for (id, at) in &gate.entered {
-                    server.ledger.heard_of_entry(*id, *at);
+                for (id, _) in &gate.entered {
+                    server.ledger.heard_of_entry(*id, gate.now);
                 }
             }
         })
@@ -222,6 +222,9 @@ impl Store for Link {
             |server, answer| {
                 for turn in &answer.called {
                     server.ledger.heard_of_turn(turn.id, turn.until);
+                }
+                for (id, _) in &answer.entered {
+                    server.ledger.heard_of(*id);
                 }
             },
         )

@@ -10,6 +10,7 @@ use super::history::Answer;
 use super::net::{Set, Trouble};
 use super::stories::still;
 use super::visitor::id_of;
+use super::world::Setting;
 use crate::room::house::policy;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -98,6 +99,36 @@ fn who_entered_has_entered_though_a_node_that_had_not_heard_gave_a_new_place() {
     assert_eq!(fleet.status(2, &anew).unwrap().phase, Phase::Entered);
     assert!(fleet.line().is_empty());
     assert_eq!(fleet.entries().len(), 1);
+}
+
+/// A store forgets that somebody entered, with or without the turn, and the node that knows is cut off.
+#[test]
+fn who_is_let_in_again_by_the_same_turn_gets_the_same_pass() {
+    for back in [SECOND / 100, 3 * SECOND] {
+        let mut fleet = Fleet::with(Setting {
+            nodes: NODES,
+            partitions: 4,
+            policy: policy(),
+            latency: 0,
+            journal: 100_000,
+            clocks: vec![(0, 0), (150_000, 0), (-180_000, 0)],
+            seed: 1,
+        });
+        fleet.pass(5 * SECOND);
+        let token = fleet.join(1).token;
+        fleet.pass(2 * SECOND);
+        let pass = fleet.enter(0, &token).unwrap();
+        fleet.trouble(Trouble::Cut, Set::one(0));
+        fleet.lose(back);
+        fleet.pass(SECOND);
+        assert_eq!(fleet.enter(2, &token).unwrap(), pass);
+        fleet.heal();
+        fleet.until_heard();
+        fleet.pass(SECOND);
+        for node in 0..NODES {
+            assert_eq!(fleet.enter(node, &token).unwrap(), pass);
+        }
+    }
 }
 
 #[test]

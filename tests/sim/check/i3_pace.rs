@@ -81,6 +81,8 @@ fn cap(reading: &Reading<'_>, policies: &Policies, verdict: &mut Verdict) {
     let stay = policy.ready_ttl + KEPT + policy.pass_ttl;
     for line in &reading.run.ledger {
         match line.deed {
+            // Nobody knows any more.
+            Deed::Inside { .. } if reading.is_forgotten(&line.id) => continue,
             Deed::Inside { until } => drop(inside.insert(line.id, until)),
             Deed::Outside => drop(inside.remove(&line.id)),
             _ => continue,
