@@ -158,7 +158,9 @@ impl Flusher {
         }
         // One that could not say that all is told yet is soon followed by one that can.
         let told = batches.last().map_or(now, |batch| batch.clock);
-        *spoken = told.max(Micros(now.0.saturating_sub(crate::model::micros(BEHIND_MAX))));
+        *spoken = told.max(Micros(
+            now.0.saturating_sub(crate::model::micros(BEHIND_MAX)),
+        ));
         lane.busy = true;
         let store = Arc::clone(&self.store);
         flights.spawn(async move {
