@@ -48,9 +48,9 @@ bench-quick: ## the same in three minutes, smaller
 	.ci/need bench
 	cargo bench --locked --bench side_by_side -- quick
 
-bench-parts: ## the parts one by one, with huge pages as in deploy/
+bench-parts: ## the parts one by one, with the allocator told as in deploy/
 	.ci/need bench
-	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 cargo bench --locked --bench line --bench status --bench restart --bench store --bench redis
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1048576 cargo bench --locked --bench line --bench status --bench restart --bench store --bench redis
 
 counts: ## instructions of a poll and a join, held to benches/counts.toml
 	.ci/need counts

@@ -18,6 +18,9 @@ use tidegate::telemetry::metrics::Metrics;
 use super::machine::Cores;
 use super::rival::{Design, Rival};
 
+/// What deploy/ tells the allocator.
+const TUNABLES: &str = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1048576";
+
 /// A process that answers polls.
 pub struct Server {
     child: Child,
@@ -45,8 +48,8 @@ impl Server {
         for set in common.iter().chain(settings) {
             command.args(["--set", set]);
         }
-        // As deploy/ runs it: a long line lies in huge pages.
-        command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+        // As deploy/ runs it: a long line lies in huge pages, and a rush leaves no queues behind.
+        command.env("GLIBC_TUNABLES", TUNABLES);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("taskset runs the binary");
         let output = child.stderr.take().expect("piped");

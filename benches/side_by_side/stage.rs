@@ -103,8 +103,8 @@ impl Stage {
                 self.say(&format!("  {had} have joined"));
             }
         });
-        // Until the store has them all.
-        settle(&[server.pid()]);
+        // Until the store has them all: it may wait for the disk now and then.
+        settle(&[server.pid()], 20);
         crowd
     }
 

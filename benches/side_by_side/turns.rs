@@ -93,17 +93,21 @@ impl Contestant<'_> {
 impl Contestant<'_> {
     /// Waits until what was asked for and not waited for is done, so that it burdens no other's turn.
     fn settle(&self) {
-        settle(&[self.service.as_slice(), &self.redis].concat());
+        settle(&[self.service.as_slice(), &self.redis].concat(), 1);
     }
 }
 
-/// Waits until these processes have hardly anything to do.
-pub fn settle(pids: &[u32]) {
+/// Waits until these processes have hardly anything to do, at so many looks in a row; 2 minutes at
+/// most.
+pub fn settle(pids: &[u32], quiet_looks: usize) {
     const LOOK: Duration = Duration::from_millis(30);
-    for _ in 0..1_000 {
+    let mut quiet = 0;
+    for _ in 0..4_000 {
         let before = cpu_time(pids);
         std::thread::sleep(LOOK);
-        if cpu_time(pids) - before < LOOK / 10 {
+        let idle = cpu_time(pids) - before < LOOK / 10;
+        quiet = if idle { quiet + 1 } else { 0 };
+        if quiet == quiet_looks {
             return;
         }
     }

@@ -16,8 +16,12 @@ use crate::store::{Position, Store, StoreError};
 /// A failed lane is tried again after this, doubling up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Whether the store may have lost writes is looked at so often, also when there is nothing to write.
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
 /// How long a node of a fleet is silent at most.
 pub const BEACON_EVERY: Duration = Duration::from_secs(1);
+/// How much sooner it comes when the last batch was behind with what it says is told, at most.
+const BEHIND_MAX: Duration = Duration::from_millis(900);
 /// Records of one batch when a partition is written anew.
 const REWRITE_RECORDS: usize = 4_096;
 
@@ -98,7 +102,7 @@ impl Flusher {
                 }
                 Some(done) = flights.join_next() => self.land(done, &mut lanes),
                 () = self.journal.woken() => {}
-                () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                () = sleep(wait) => {}
             }
         }
     }
@@ -152,7 +156,11 @@ impl Flusher {
             lane.rewrites = None;
             return;
         }
-        *spoken = now;
+        // One that could not say that all is told yet is soon followed by one that can.
+        let told = batches.last().map_or(now, |batch| batch.clock);
+        *spoken = told.max(Micros(
+            now.0.saturating_sub(crate::model::micros(BEHIND_MAX)),
+        ));
         lane.busy = true;
         let store = Arc::clone(&self.store);
         flights.spawn(async move {
@@ -215,19 +223,21 @@ impl Flusher {
         }
     }
 
-    /// How long until something is to be done, if nothing happens before.
-    fn wait(&self, lanes: &[Lane], spoken: Micros) -> Option<Duration> {
+    /// How long until something is to be done, if nothing happens before: a store that may have lost
+    /// writes says so to whoever looks.
+    fn wait(&self, lanes: &[Lane], spoken: Micros) -> Duration {
         let now = Micros(self.clock.now_micros());
         if let Some(until) = self.health.alone_until(now) {
-            return Some(until.since(now));
+            return until.since(now);
         }
         let retries = lanes.iter().filter_map(|lane| lane.retry_at);
         // A lane that is busy or waits for its retry says so by itself.
         let own = &lanes[usize::from(self.journal.own_lane())];
         let free = self.in_fleet && !own.busy && own.retry_at.is_none();
         let beacon = free.then(|| spoken.after(BEACON_EVERY));
-        let next = retries.chain(self.journal.due()).chain(beacon).min()?;
+        let due = retries.chain(self.journal.due()).chain(beacon).min();
+        let next = due.map_or(LOOKED_EVERY, |due| due.since(now).min(LOOKED_EVERY));
         // A lane that is due but waits for its retry must not make this spin.
-        Some(next.since(now).max(Duration::from_millis(1)))
+        next.max(Duration::from_millis(1))
     }
 }

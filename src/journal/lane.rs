@@ -267,12 +267,12 @@ impl Journal {
     /// also while the last one is on its way. It says until when, at most `clock`, all that this node
     /// saw is told with it.
     pub fn cut(&self, lane: u16, now: Micros, clock: Micros, all: bool) -> Option<Arc<Batch>> {
+        if !self.is_due(&self.lanes[usize::from(lane)].state.lock(), now, all) {
+            return None;
+        }
         let elsewhere = self.told_until(clock, |other| other != lane);
         let told = |state: &State| elsewhere.min(state.unsent_since().unwrap_or(clock));
         let mut state = self.lanes[usize::from(lane)].state.lock();
-        if state.sent.is_some() {
-            return None;
-        }
         if let Some(batch) = state.again.pop_front() {
             // Under a new number: the old one may be behind what the store took since.
             state.batches += 1;
@@ -291,12 +291,6 @@ impl Journal {
             return Some(batch);
         }
         let oldest = state.waiting.front()?.since;
-        let due = all
-            || state.waiting.len() >= self.limits.batch_records
-            || now >= oldest.after(self.patience(&state));
-        if !due {
-            return None;
-        }
         let bytes = self.limits.batch_bytes.max(RECORD_BYTES);
         let count = state
             .waiting
@@ -350,6 +344,14 @@ impl Journal {
             since: oldest,
         });
         Some(batch)
+    }
+
+    fn is_due(&self, state: &State, now: Micros, all: bool) -> bool {
+        let is_full = state.waiting.len() >= self.limits.batch_records;
+        let oldest = state.waiting.front().map(|pending| pending.since);
+        let is_old = |oldest: Micros| now >= oldest.after(self.patience(state));
+        let due = !state.again.is_empty() || oldest.is_some_and(|at| all || is_full || is_old(at));
+        due && state.sent.is_none()
     }
 
     /// The store has the lane's batch: everything up to its last record is durable.

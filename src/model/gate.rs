@@ -177,7 +177,7 @@ pub struct Advanced {
     /// The turns given (or, if `stale`, all open turns).
     pub called: Vec<Turn>,
     /// Turns that lapsed and were refunded, and claims that had lapsed when they came.
-    pub missed: Vec<TicketId>,
+    pub missed: Vec<Turn>,
     /// Candidates that have entered before, with when, so that the caller forgets them.
     pub entered: Vec<(TicketId, Micros)>,
     /// Turns of the lease that the node holds now.

@@ -85,7 +85,8 @@ pub struct Policy {
     /// How long a called ticket may enter, after which its turn goes to the next.
     #[serde(with = "as_micros")]
     pub ready_ttl: Duration,
-    /// How long after a missed turn a visitor is still called again at the very front.
+    /// How long after a missed turn a visitor is still called again, at their own place: before all who
+    /// joined later.
     #[serde(with = "as_micros")]
     pub late_grace: Duration,
     /// A ticket nobody polled for so long expires.

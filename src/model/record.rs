@@ -19,9 +19,9 @@ pub enum Kind {
     Seen = 2,
     /// Its turn came; the moment is when the turn lapses.
     Called = 3,
-    /// Its turn lapsed untaken and was given to the next; the moment is the lapse.
+    /// Its turn lapsed untaken and was given to the next; the moment is the turn's end.
     Missed = 4,
-    /// Missed its turn and came back; the moment is the return.
+    /// Missed its turn and came back; the moment is that turn's end: it says which one.
     Returned = 5,
     /// Said good-bye softly (an unload beacon); undone by a later `Seen`.
     Leaving = 6,

@@ -10,12 +10,13 @@ use super::Room;
 use super::eta::Measured;
 use super::event::Event;
 use super::leave::reason;
-use super::line::{LineWriter, State};
+use super::line::{LineWriter, State, View};
 use super::restore::SEEN_TO;
 use super::side::Side;
 use super::tick::was_back;
 use crate::model::gate::Turn;
-use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record, TicketId, TicketKey};
+use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Policy, Record};
+use crate::model::{TicketId, TicketKey};
 
 /// The epoch in batches that gates write into the feed, in the same step that gives turns or lets
 /// in. Their node is the one that asked, their number the gate's version, their clock the store's.
@@ -138,8 +139,12 @@ impl Room {
         } else {
             newest.min(now)
         };
-        writer.join_many(&joins, seen);
+        let done = writer.join_many(&joins, seen);
         for key in joins {
+            if done.known > 0 {
+                // Perhaps a place that a removal is yet to lay open: its owner was there then.
+                event.line.heard(&key.id, key.arrival.min(now));
+            }
             self.catch_up(now, event, writer, side, &key);
         }
     }
@@ -357,7 +362,7 @@ impl Room {
     }
 
     /// A word about a turn, on our clock. Answers whether it called somebody.
-    fn merge_turn(
+    pub(super) fn merge_turn(
         &self,
         now: Micros,
         event: &Event,
@@ -371,15 +376,15 @@ impl Room {
             return false;
         };
         let policy = event.policy.load();
-        let grace = |lapse: Micros| lapse.after(policy.late_grace);
+        let grace = |ended: Micros| ended.after(policy.late_grace);
+        // The same turn, or an earlier one, by clocks that differ.
+        let slack = SLACK + self.identity.skew_max;
+        let is_over = |until: Micros| until <= at.after(slack);
+        if view.state == State::Waiting && !self.is_of_this_life(now, writer, &view, at, &policy) {
+            return false;
+        }
         match (kind, view.state) {
             (Kind::Called, State::Waiting) => {
-                // Not a turn of an earlier life of this ticket. Its arrival may be stamped by a clock
-                // that is ahead.
-                let given = at.after(SLACK + self.identity.skew_max);
-                if given < view.time.min(now).after(policy.ready_ttl) {
-                    return false;
-                }
                 writer.call(&id, at);
                 if let Some((promised, real)) = side.kept(now, &id) {
                     self.promises.note(promised, real);
@@ -401,41 +406,63 @@ impl Room {
                 }
                 false
             }
-            (Kind::Missed, State::Called { until }) => {
-                if until <= at.after(SLACK) {
-                    writer.miss(&id, grace(at));
-                }
-                false
-            }
-            (Kind::Missed, State::Waiting) if at > view.time => {
-                writer.call(&id, at);
+            (Kind::Missed, State::Called { until }) if is_over(until) => {
                 writer.miss(&id, grace(at));
                 false
             }
             // Nothing was heard of the turn before.
-            (Kind::Returned, State::Waiting) if at > view.time => {
+            (Kind::Missed, State::Waiting) => {
                 writer.call(&id, at);
                 writer.miss(&id, grace(at));
-                writer.give_back(&id);
-                side.returned_until = now.after(super::tick::REASON_TOLD);
                 false
             }
-            (Kind::Returned, State::Called { until }) if until <= at.after(SLACK) => {
-                writer.miss(&id, grace(at));
-                writer.give_back(&id);
-                side.returned_until = now.after(super::tick::REASON_TOLD);
-                false
+            (Kind::Returned, State::Waiting) => {
+                writer.call(&id, at);
+                self.merge_return(now, writer, side, &id, grace(at))
             }
-            // Gates see a lapse later than nodes do, but not by a whole turn.
-            (Kind::Returned, State::Missed { until })
-                if grace(at).after(policy.ready_ttl) > until =>
-            {
-                writer.give_back(&id);
-                side.returned_until = now.after(super::tick::REASON_TOLD);
-                false
+            (Kind::Returned, State::Called { until }) if is_over(until) => {
+                self.merge_return(now, writer, side, &id, grace(at))
+            }
+            (Kind::Returned, State::Missed { until }) if until <= grace(at).after(slack) => {
+                self.merge_return(now, writer, side, &id, grace(at))
             }
             _ => false,
         }
+    }
+
+    /// A called ticket, or one that missed its turn, is back: it waits at its own place again.
+    fn merge_return(
+        &self,
+        now: Micros,
+        writer: &mut LineWriter<'_>,
+        side: &mut Side,
+        id: &TicketId,
+        grace: Micros,
+    ) -> bool {
+        writer.miss(id, grace);
+        writer.give_back(id);
+        side.returned_until = now.after(super::tick::REASON_TOLD);
+        false
+    }
+
+    /// Whether a turn that ends at `end`, on our clock, was given to a waiting ticket since it joined,
+    /// and not before it left and joined again: then it is that of another place. Clocks differ, so
+    /// without a known removal, or when that was long before the join, some of that is forgiven.
+    pub(super) fn is_of_this_life(
+        &self,
+        now: Micros,
+        writer: &LineWriter<'_>,
+        view: &View,
+        end: Micros,
+        policy: &Policy,
+    ) -> bool {
+        let Some(removed) = writer.removed(&view.id) else {
+            return true;
+        };
+        let away = view.time.since(removed) / 2;
+        let given = end.after(away.min(SLACK + self.identity.skew_max));
+        // Its arrival may be stamped by a clock that is ahead.
+        given >= view.time.min(now).after(policy.ready_ttl)
     }
 
     /// Takes over what a gate's own batch says of the gate.

@@ -6,11 +6,11 @@ use super::Room;
 use super::answer::{
     Admission, EnterRefusal, EnterStep, NotReady, PassClaims, Phase, TokenRefusal,
 };
-use super::line::State;
+use super::line::{State, View};
 use super::status::Found;
 use crate::model::gate::{EnterRequest, Entry, GatePolicy};
 use crate::model::token::{self, KeyMark};
-use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, TicketId, TicketKey, micros};
+use crate::model::{EventId, Gone, Micros, Order, Policy, TicketId, TicketKey, micros};
 
 /// When to try again when the gate has to catch up or the store is away.
 const SOON: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ impl Room {
     /// The store's answer to what [`Room::enter`] asked.
     ///
     /// # Errors
-    /// The turn had lapsed, or the store knows of none: the ticket is first in line again.
+    /// The turn had lapsed, or the store knows of none: the ticket is in line again.
     pub fn entered(
         &self,
         now: Micros,
@@ -185,22 +185,13 @@ impl Room {
         {
             let mut writer = event.line.write();
             let mut side = event.side.lock();
-            let view = event.line.find(&request.id);
-            if !view.is_some_and(|view| matches!(view.state, State::Called { .. })) {
+            let called = |view: &View| matches!(view.state, State::Called { .. });
+            let Some(view) = event.line.find(&request.id).filter(called) else {
                 return false;
-            }
-            let late_grace = event.policy.load().late_grace;
-            writer.miss(&request.id, now.after(late_grace));
-            writer.give_back(&request.id);
+            };
+            self.note_return(now, &event, &mut writer, &view, &event.policy.load());
             side.gate.leased.remove(&request.id);
             side.gate.lent.remove(&request.id);
-            self.record_turn(
-                now,
-                &event,
-                Kind::Returned,
-                request.id,
-                self.clock.tick(now),
-            );
         }
         self.schedule.at(now, &event);
         true

@@ -166,13 +166,18 @@ impl Room {
     }
 
     /// A node has started anew: no store told it who is leaving, so that it would tell nobody of
-    /// those who come back to it.
-    pub(super) fn repeat_leaves(&self, now: Micros) {
+    /// those who come back to it, nor who is back after a missed turn, whom nobody counts.
+    pub(super) fn tell_newcomer(&self, now: Micros) {
         for event in self.events.all() {
-            let _writer = event.line.write();
+            let late_grace = crate::model::micros(event.policy.load().late_grace);
+            let writer = event.line.write();
             let leaves = event.side.lock().leaving.put_off(now.after(HEARING));
             for (id, said) in leaves {
                 self.record(now, &event, Kind::Leaving, id, said);
+            }
+            for (key, until) in writer.returned() {
+                let ended = Micros(until.0.saturating_sub(late_grace));
+                self.record_turn(now, &event, Kind::Returned, key.id, ended);
             }
         }
     }

@@ -120,13 +120,13 @@ impl Peers {
         })
     }
 
-    /// Until when everything is told that the nodes which still count saw.
-    fn told_until(&self, now: Micros, own: NodeId) -> Micros {
+    /// Until when everything is told that the nodes saw which were heard within `patience`.
+    fn told_until(&self, now: Micros, own: NodeId, patience: Duration) -> Micros {
         let nodes = self.nodes.lock();
         let others = nodes.iter().enumerate();
         let others = others.filter(|(node, _)| *node != usize::from(own.0));
         let told = others.map(|(_, peer)| peer.heard_at);
-        let counts = |at: &Micros| now.since(*at) <= GONE_AFTER;
+        let counts = |at: &Micros| now.since(*at) <= patience;
         told.filter(counts).fold(now, Micros::min)
     }
 
@@ -183,7 +183,7 @@ impl Room {
     pub(super) fn hear(&self, now: Micros, batch: &Batch) {
         let taken = self.clock.observe(batch.clock, now, self.identity.skew_max);
         if self.peers.heard(now, batch, !taken) {
-            self.repeat_leaves(now);
+            self.tell_newcomer(now);
         }
     }
 
@@ -197,7 +197,8 @@ impl Room {
 
     /// Until when all is known here that the others saw.
     pub(super) fn has_heard_until(&self, now: Micros) -> Micros {
-        let told = self.peers.told_until(now, self.identity.node);
+        let own = self.identity.node;
+        let told = self.peers.told_until(now, own, GONE_AFTER);
         let view_of = self.peers.view_of.load(Ordering::Relaxed);
         told.min(Micros(view_of))
     }
@@ -205,7 +206,8 @@ impl Room {
     /// Whether all others have told what they saw until a moment at which the store was there again for
     /// this node, or had time to: it may be away for them a little longer.
     pub(super) fn have_told(&self, now: Micros, at: Micros) -> bool {
-        now.since(at) > ALL_BACK_WITHIN || self.peers.told_until(now, self.identity.node) > at
+        let own = self.identity.node;
+        now.since(at) > ALL_BACK_WITHIN || self.peers.told_until(now, own, GONE_AFTER) > at
     }
 
     /// Until when that is so, should it take the others as long to write as this one.
@@ -230,7 +232,15 @@ impl Room {
             self.note_deaf(now);
         }
         let all = self.heard_after(now);
-        self.has_heard_joins(now, Micros(now.0.saturating_sub(crate::model::micros(all))));
+        let until = Micros(now.0.saturating_sub(crate::model::micros(all)));
+        self.has_heard_joins(now, until.min(self.joins_told(now)));
+    }
+
+    /// Until when the others have told of all joins. One that hangs may yet tell of some; who stays away
+    /// for longer is not waited for.
+    fn joins_told(&self, now: Micros) -> Micros {
+        let own = self.identity.node;
+        self.peers.told_until(now, own, ALL_BACK_WITHIN)
     }
 
     /// How long after a join all earlier ones are known here, as far as the feeds go.
@@ -253,7 +263,9 @@ impl Room {
         if arrival.0 <= self.peers.joins_of.load(Ordering::Relaxed) {
             return true;
         }
-        let all = now.since(arrival) >= self.heard_after(now) && self.is_caught_up(now);
+        let all = now.since(arrival) >= self.heard_after(now)
+            && self.is_caught_up(now)
+            && arrival <= self.joins_told(now);
         if all {
             self.peers.joins_of.fetch_max(arrival.0, Ordering::Relaxed);
         }

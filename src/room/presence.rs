@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Room;
 use super::event::Event;
-use super::line::{LineWriter, State};
+use super::line::LineWriter;
 use super::peers::SILENT_AFTER;
 use super::share::RETURNED_MAX;
 use super::side::Side;
@@ -20,6 +20,8 @@ const HERE_MIN: Duration = Duration::from_millis(200);
 const LEFT_TO_THE_GATE: f64 = 4.0;
 /// While fewer wait than that, all that arrive this soon are left to the gate.
 const LEFT_AHEAD: Duration = Duration::from_secs(3);
+/// A gate's word of who is away is believed for so long.
+const AWAY_FOR: Duration = Duration::from_secs(1);
 /// Tickets of nodes that are away that one step passes over.
 const PASSED_MAX: usize = 65_536;
 /// The least of all keys.
@@ -69,16 +71,18 @@ impl Room {
     /// The next to be called, without those of nodes that are away, whom the gate would pass over.
     pub(super) fn candidates(
         &self,
-        event: &Event,
+        now: Micros,
         writer: &LineWriter<'_>,
         side: &mut Side,
         most: usize,
         candidates: &mut Vec<TicketKey>,
     ) {
         let gate = &mut side.gate;
-        let is_away = gate.kept.iter().any(|kept| kept.away);
-        let returned = self.returned(event, writer);
-        if gate.kept.is_empty() || !is_away && returned.is_empty() {
+        // Who was away may be back since: what the gate said long ago it is left to say anew.
+        let is_known = now.since(gate.answered_at) <= AWAY_FOR;
+        let is_away = is_known && gate.kept.iter().any(|kept| kept.away);
+        if !is_away {
+            gate.passed = None;
             writer.front(most, false, candidates);
             return;
         }
@@ -89,11 +93,6 @@ impl Room {
             let mut away = gate.kept.iter().filter(|kept| kept.away);
             away.any(|kept| keeps(kept, key))
         };
-        // Who is back and another's to call as yet holds up nobody.
-        let is_kept = |key: &TicketKey| gate.kept.iter().any(|kept| keeps(kept, key));
-        candidates.extend(returned.into_iter().filter(|key| !is_kept(key)));
-        candidates.truncate(most);
-        let returned = candidates.len();
         let from = gate.passed.unwrap_or(FIRST);
         let mut first = None;
         let last = writer.walk(from, PASSED_MAX, |key| {
@@ -102,25 +101,17 @@ impl Room {
             }
             first.get_or_insert(key);
             let room = candidates.len() < most;
-            if room && !candidates[..returned].contains(&key) {
+            if room {
                 candidates.push(key);
             }
             room
         });
+        let returned = writer.returned().take(RETURNED_MAX).map(|(key, _)| key);
+        candidates.extend(returned.filter(|key| !passes_over(key)));
+        candidates.sort_unstable();
+        candidates.truncate(most);
         // Next time from before the first whom the gate may call.
-        gate.passed = is_away.then(|| first.map_or(last, |first| before(&first).max(from)));
-    }
-
-    /// The first of those who are back after a missed turn.
-    fn returned(&self, event: &Event, writer: &LineWriter<'_>) -> Vec<TicketKey> {
-        let count = (event.line.counts().returned as usize).min(RETURNED_MAX);
-        let mut returned = Vec::with_capacity(count);
-        writer.front(count, false, &mut returned);
-        returned.retain(|key| {
-            let view = event.line.find(&key.id);
-            view.is_some_and(|view| view.state == State::Returned)
-        });
-        returned
+        gate.passed = Some(first.map_or(last, |first| before(&first).max(from)));
     }
 
     /// Whether a word of presence is due.
@@ -171,11 +162,6 @@ impl Room {
             Some((last, false)) => last.max(now.after(LEFT_AHEAD)),
             None => now.after(LEFT_AHEAD),
         };
-        // Who is back is the next to be called, however late they came.
-        let own = self.identity.node;
-        let returned = self.returned(event, writer).into_iter();
-        let ours = returned.filter(|key| self.home_of(&key.id) == own);
-        let horizon = ours.map(|key| key.arrival).fold(horizon, Micros::max);
         side.shares.here(now, horizon)
     }
 

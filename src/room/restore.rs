@@ -88,35 +88,24 @@ impl Room {
         // Turns are told on the store's clock; here they end on ours.
         self.note_store_clock(now, gate.now, Duration::MAX);
         let ours = |until: Micros| self.by_our_clock(until);
+        let late_grace = crate::model::micros(event.policy.load().late_grace);
+        let called = gate.called.iter().map(|turn| Record {
+            kind: Kind::Called,
+            id: turn.id,
+            at: ours(turn.until),
+        });
+        let missed = gate.missed.iter().map(|turn| Record {
+            kind: Kind::Missed,
+            id: turn.id,
+            // One that was told again after a loss is remembered for longer.
+            at: ours(Micros(turn.until.0.saturating_sub(late_grace))).min(now),
+        });
         for turn in &gate.called {
             side.gate.note_turn(turn);
-            if writer.call(&turn.id, ours(turn.until)).is_none() {
-                side.early.keep(Record {
-                    kind: Kind::Called,
-                    id: turn.id,
-                    at: ours(turn.until),
-                });
-            }
         }
-        let grace = event.policy.load().late_grace;
-        let late_grace = crate::model::micros(grace);
-        for turn in &gate.missed {
-            // One that was told again after a loss is remembered for longer.
-            let until = self.by_our_clock(turn.until).min(now.after(grace));
-            let ended = Micros(until.0.saturating_sub(late_grace));
-            match event.line.find(&turn.id) {
-                // Not a turn of an earlier life of this ticket.
-                Some(view) if view.state == State::Waiting && view.time < ended => {
-                    writer.call(&turn.id, now);
-                    writer.miss(&turn.id, until);
-                }
-                Some(_) => {}
-                None => side.early.keep(Record {
-                    kind: Kind::Missed,
-                    id: turn.id,
-                    at: ended,
-                }),
-            }
+        // Turns that are open all the same were told again: the open ones come last.
+        for word in missed.chain(called) {
+            self.merge_turn(now, &event, &mut writer, &mut side, &word);
         }
         for (id, at) in &gate.entered {
             let entered = event

@@ -88,13 +88,12 @@ impl Room {
                 "the event goes on without the store, at this node's share of the rate"
             );
         }
-        self.call_shared(now, event, policy, writer, side)
+        self.call_shared(now, policy, writer, side)
     }
 
     fn call_shared(
         &self,
         now: Micros,
-        event: &Event,
         policy: &Policy,
         writer: &mut LineWriter<'_>,
         side: &mut Side,
@@ -123,9 +122,8 @@ impl Room {
             let is_the_gates = key.arrival <= doubted && !mutant!(HorizonIgnored);
             !is_the_gates && (self.home_of(&key.id) == self.identity.node || mutant!(HomeIgnored))
         };
-        let returned = (event.line.counts().returned as usize).min(RETURNED_MAX);
-        writer.front(returned, false, &mut next);
-        next.retain(&ours);
+        let returned = writer.returned().take(RETURNED_MAX).map(|(key, _)| key);
+        next.extend(returned.filter(ours));
         next.truncate(turns);
         let cursor = writer.walk(cursor, WALKED_MAX, |key| {
             if next.len() < turns && ours(&key) {
@@ -136,7 +134,6 @@ impl Room {
         });
         let until = now.after(policy.ready_ttl);
         next.sort_unstable();
-        next.dedup();
         for key in &next {
             writer.call(&key.id, until);
             let of_store = self.to_store_clock(until);

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::answer::{Eta, Phase, Standing, TokenRefusal};
 use super::event::Event;
-use super::line::State;
+use super::leave::reason;
+use super::line::{LineWriter, State, View};
 use super::{Room, polling};
 use crate::model::gate::Turn;
 use crate::model::token::{self, Claims};
-use crate::model::{EventId, Gone, Kind, LegacyToken, Micros, NodeId, Order};
+use crate::model::{EventId, Gone, Kind, LegacyToken, Micros, NodeId, Order, Policy};
 use crate::model::{TicketId, TicketKey};
 
 /// A visitor who asks again this soon gets the same bytes again. Less than any interval that
@@ -106,7 +107,7 @@ impl Room {
         let says_news = |found: &Found| match found.state {
             State::Entered => false,
             state if state.is_gone() => claims.arrival > found.time,
-            _ => claims.arrival < found.time,
+            state => claims.arrival < found.time || is_over(state, &claims),
         };
         let mut found = match found {
             Some(found) if !says_news(&found) => found,
@@ -235,7 +236,14 @@ impl Room {
     /// before this ticket may still have been on the feed then, and until it must have come, all
     /// nodes tell what was told; so does one that does not know who is ahead.
     fn shown(&self, now: Micros, found: &Found) -> u64 {
-        let rank = found.place.unwrap_or(1).max(1);
+        // Who is back after a missed turn is at their own place again, though nobody counts them.
+        let rank = found.place.unwrap_or_else(|| {
+            found.event.line.rank_of_key(&TicketKey {
+                arrival: found.time,
+                id: found.id,
+            })
+        });
+        let rank = rank.max(1);
         let told = found
             .told
             .filter(|told| *told > 0 && !mutant!(ToldForgotten));
@@ -328,6 +336,13 @@ impl Room {
                 if side.retired {
                     continue;
                 }
+                let known = event.line.find(&claims.id);
+                if known.is_some_and(|view| is_over(view.state, claims)) {
+                    let removed = Micros(claims.arrival.0.saturating_sub(1));
+                    writer.remove(&claims.id, removed, reason(Gone::Expired));
+                    side.forget(&claims.id);
+                    self.record(now, &event, Kind::Expired, claims.id, removed);
+                }
                 // A token of a place that was left says nothing new, however often it is shown: no
                 // poll may cost the gate a question.
                 changed = matches!(
@@ -337,6 +352,8 @@ impl Room {
                 if changed {
                     side.joined_at = now;
                     self.record(now, &event, Kind::Joined, claims.id, claims.arrival);
+                    // Nor need this node have heard of a goodbye: it is taken back where it was said.
+                    self.record(now, &event, Kind::Seen, claims.id, self.clock.tick(now));
                     let key = TicketKey {
                         arrival: claims.arrival,
                         id: claims.id,
@@ -349,6 +366,26 @@ impl Room {
             }
             return Found::of(event, &claims.id, None, now).ok_or(TokenRefusal::NotFound);
         }
+    }
+
+    /// The owner of a missed turn is back. The others are told which turn that was.
+    pub(super) fn note_return(
+        &self,
+        now: Micros,
+        event: &Event,
+        writer: &mut LineWriter<'_>,
+        view: &View,
+        policy: &Policy,
+    ) {
+        let late_grace = crate::model::micros(policy.late_grace);
+        let ended = match view.state {
+            State::Called { until } => until,
+            State::Missed { until } => Micros(until.0.saturating_sub(late_grace)),
+            _ => return,
+        };
+        writer.miss(&view.id, ended.after(policy.late_grace));
+        writer.give_back(&view.id);
+        self.record_turn(now, event, Kind::Returned, view.id, ended);
     }
 
     /// The visit changes something: a soft leave is undone, a missed or lapsed turn's owner comes
@@ -390,9 +427,10 @@ impl Room {
                         self.expire(now, &event, &mut writer, &mut side, &key);
                         return Err(TokenRefusal::Gone(Some(Gone::Expired)));
                     }
-                    writer.give_back(&found.id);
+                    self.note_return(now, &event, &mut writer, &view, &policy);
+                    // Where a goodbye is to be ended, nobody need know of the turn.
+                    self.record(now, &event, Kind::Seen, found.id, self.clock.tick(now));
                     side.returned_until = now.after(super::tick::REASON_TOLD);
-                    self.record_turn(now, &event, Kind::Returned, found.id, self.clock.tick(now));
                 }
                 _ => {}
             }
@@ -407,4 +445,10 @@ impl Room {
             _ => Ok(found),
         }
     }
+}
+
+/// Whether a token was given after the late grace of a turn that is known as missed: another node has
+/// removed the ticket by then, and taken it anew.
+fn is_over(state: State, claims: &Claims<'_>) -> bool {
+    matches!(state, State::Missed { until } if claims.arrival > until)
 }

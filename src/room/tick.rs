@@ -17,8 +17,9 @@ use super::event::Event;
 use super::line::{Lapse, LineWriter, State};
 use super::peers::SILENT_AFTER;
 use super::side::Side;
+use super::turns::PERIOD_RETRY;
 use crate::model::gate::AdvanceRequest;
-use crate::model::{EventId, Gone, Kind, Micros, Policy, TicketId, TicketKey, home};
+use crate::model::{EventId, Gone, Micros, Policy, TicketId, TicketKey, home};
 
 /// Turns are called at least this often while somebody waits.
 const PERIOD_MAX: Duration = Duration::from_millis(100);
@@ -160,6 +161,9 @@ impl Room {
         let request = self.ask(now, event, &policy, &mut writer, &mut side);
         let period = if more {
             PERIOD_MIN
+        } else if waiting && request.is_some() && self.is_home(now, event.home_key) {
+            // The answer says when the next turn can be given.
+            PERIOD_RETRY
         } else if waiting || !side.leaving.is_empty() || !side.gate.leased.is_empty() {
             self.period(now, &policy, &side)
         } else if event.line.is_empty() && request.is_none() {
@@ -230,8 +234,7 @@ impl Room {
                     if matches!(view.state, State::Missed { until }
                         if was_back(policy, until, last_seen(event, &due.id))) =>
                 {
-                    writer.give_back(&due.id);
-                    self.record_turn(now, event, Kind::Returned, due.id, self.clock.tick(now));
+                    self.note_return(now, event, writer, &view, policy);
                 }
                 Lapse::Silent { .. } | Lapse::Grace => {
                     let key = TicketKey {
@@ -242,7 +245,9 @@ impl Room {
                 }
                 // Turns that the gate does not know of lapse by themselves.
                 Lapse::Turn => {
-                    writer.miss(&due.id, now.after(policy.late_grace));
+                    if let State::Called { until } = view.state {
+                        writer.miss(&due.id, until.after(policy.late_grace));
+                    }
                     side.shares.end_turn(&due.id);
                 }
             }
@@ -261,9 +266,10 @@ fn is_overdue(now: Micros, heartbeat: Duration, lapse: Lapse, state: State) -> b
     }
 }
 
-/// Whether of a missed turn's late grace not all was heard yet.
+/// Whether of a missed turn's late grace not all was heard yet. A node that has not heard all of it, and
+/// of others it hears nothing older, gives a late one another chance, which is to be heard of too.
 fn is_open_yet(state: &State, heard_until: Micros) -> bool {
-    matches!(state, State::Missed { until } if *until > heard_until)
+    matches!(state, State::Missed { until } if until.after(SILENT_AFTER) > heard_until)
 }
 
 /// When a ticket was last seen anywhere.

@@ -16,7 +16,7 @@ use crate::model::gate::{AdvanceRequest, Advanced, GatePolicy, Kept, Presence, T
 use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
 /// An unanswered gate is asked again after this.
-const PERIOD_RETRY: Duration = Duration::from_millis(250);
+pub(super) const PERIOD_RETRY: Duration = Duration::from_millis(250);
 /// So far ahead are numbers tried that an earlier life of this node may not have used.
 const SERIAL_LEAP: u64 = 60_000_000;
 /// The most candidates of one request.
@@ -42,7 +42,7 @@ impl Room {
             return self.period_max();
         }
         let level = Self::level(now, policy, side);
-        let enough = (f64::from(policy.burst) * 0.5e6).max(1e6);
+        let enough = Self::enough(policy);
         // With enough and nobody called, there is something else to wait for.
         let missing = if level < enough {
             enough - level
@@ -51,6 +51,23 @@ impl Room {
         };
         let micros = (missing / policy.rate).ceil();
         Duration::from_micros(micros as u64).clamp(PERIOD_MIN, self.period_max())
+    }
+
+    /// When to ask again after an answer: when the bucket that it tells of has filled up, however full
+    /// this node takes it for by now.
+    fn next_turns(&self, now: Micros, policy: &Policy, side: &Side) -> Micros {
+        let missing = Self::enough(policy) - side.gate.level as f64;
+        if missing <= 0.0 || policy.rate <= 0.0 || policy.paused {
+            return now.after(self.period(now, policy, side));
+        }
+        let micros = (missing / policy.rate).ceil();
+        let fills = Duration::from_micros(micros as u64).min(self.period_max());
+        side.gate.level_at.after(fills).max(now.after(PERIOD_MIN))
+    }
+
+    /// Micro-turns that are worth asking for.
+    fn enough(policy: &Policy) -> f64 {
+        (f64::from(policy.burst) * 0.5e6).max(1e6)
     }
 
     /// Micro-turns the bucket holds by now, as far as this node knows.
@@ -82,7 +99,7 @@ impl Room {
         if !policy_now.paused && !passes && fresh {
             let affordable = (Self::level(now, policy, side) / 1e6).max(0.0) as usize + 1;
             let most = affordable.min(CANDIDATES_MAX);
-            self.candidates(event, writer, side, most, &mut candidates);
+            self.candidates(now, writer, side, most, &mut candidates);
             self.keep_settled(now, &mut candidates);
             if mutant!(LastFirst) {
                 candidates.reverse();
@@ -206,7 +223,6 @@ impl Room {
             doubted,
             tells,
         } = asking;
-        let policy = event.policy.load_full();
         let mut writer = event.line.write();
         let mut side = event.side.lock();
         side.gate.asking = false;
@@ -252,14 +268,18 @@ impl Room {
         // Turns are told on the store's clock; here they end on ours, however late this answer came.
         let ours = |until: Micros| self.by_our_clock(until);
         // First what is over: who was back in time may have been given another turn at once.
-        for id in &answer.missed {
-            let Some(view) = event.line.find(id) else {
-                continue;
+        for turn in &answer.missed {
+            let (id, ended) = (turn.id, ours(turn.until));
+            let word = Record {
+                kind: Kind::Missed,
+                id,
+                at: ended,
             };
-            if matches!(view.state, State::Called { .. }) {
-                writer.miss(id, now.after(policy.late_grace));
-                side.gate.lent.remove(id);
-                self.record_turn(now, &event, Kind::Missed, *id, self.clock.tick(now));
+            self.merge_turn(now, &event, &mut writer, &mut side, &word);
+            let view = event.line.find(&id);
+            if view.is_some_and(|view| matches!(view.state, State::Missed { .. })) {
+                side.gate.lent.remove(&id);
+                self.record_turn(now, &event, Kind::Missed, id, ended);
             }
         }
         let mut called = 0;
@@ -300,7 +320,7 @@ impl Room {
         let due = if stale {
             now
         } else {
-            now.after(self.period(now, &policy, &side))
+            self.next_turns(now, &event.policy.load(), &side)
         };
         if stale || due < side.gate.due {
             side.gate.due = due;
@@ -368,6 +388,11 @@ impl Room {
             });
             return false;
         };
+        if view.state == State::Waiting
+            && !self.is_of_this_life(now, writer, &view, until, &event.policy.load())
+        {
+            return false;
+        }
         match view.state {
             // The old turn, which the gate keeps a moment longer than its owner was told.
             State::Returned | State::Missed { .. } if until <= now => false,

@@ -84,7 +84,7 @@ fn lapsed(until: Micros, now: Micros) -> bool {
 pub struct Gate {
     bucket: Bucket,
     called: Timed,
-    /// Turns that lapsed, with the end of the late grace: who comes back is called first. Remembered for
+    /// Turns that lapsed, with the end of the late grace: who comes back is called again. Remembered for
     /// as long as the ticket may be in line, since nobody's place counts it.
     missed: Timed,
     active: Timed,
@@ -176,8 +176,8 @@ impl Gate {
         let lapsed = answer.missed.len();
         for turn in &request.claims {
             if !self.claim(now, request.node, *turn, policy, changes) && !late {
-                self.miss(turn.id, now, policy, changes);
-                answer.missed.push(turn.id);
+                self.miss(*turn, policy, changes);
+                answer.missed.push(*turn);
             }
         }
         answer.stale = late || request.version != self.bucket.version;
@@ -348,7 +348,7 @@ impl Gate {
         &mut self,
         now: Micros,
         policy: &GatePolicy,
-        missed: &mut Vec<TicketId>,
+        missed: &mut Vec<Turn>,
         changes: &mut Vec<Change>,
     ) {
         let mut back = 0;
@@ -358,8 +358,9 @@ impl Gate {
         {
             changes.push(Change::Called(id, None));
             back += u32::from(!self.is_inherited(until));
-            self.miss(id, now, policy, changes);
-            missed.push(id);
+            let turn = Turn { id, until };
+            self.miss(turn, policy, changes);
+            missed.push(turn);
         }
         self.refund(back, policy);
         if mutant!(RefundTwice) {
@@ -450,11 +451,12 @@ impl Gate {
         turns.map(|&(until, id)| Turn { id, until }).collect()
     }
 
-    /// Notes that a ticket let its turn lapse.
-    fn miss(&mut self, id: TicketId, now: Micros, policy: &GatePolicy, changes: &mut Vec<Change>) {
-        let until = Micros(now.0.saturating_add(policy.late_grace));
-        self.missed.insert(id, until);
-        changes.push(Change::Missed(id, Some(until)));
+    /// Notes that a ticket let its turn lapse. The late grace begins with the turn's end, whenever that
+    /// is noticed: all who know of the turn reckon alike.
+    fn miss(&mut self, turn: Turn, policy: &GatePolicy, changes: &mut Vec<Change>) {
+        let until = Micros(turn.until.0.saturating_add(policy.late_grace));
+        self.missed.insert(turn.id, until);
+        changes.push(Change::Missed(turn.id, Some(until)));
     }
 
     /// A ticket has a turn again, or needs none: what it missed is forgotten.

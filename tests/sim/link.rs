@@ -223,6 +223,9 @@ impl Store for Link {
                 for turn in &answer.called {
                     server.ledger.heard_of_turn(turn.id, turn.until);
                 }
+                for (id, _) in &answer.entered {
+                    server.ledger.heard_of(*id);
+                }
             },
         )
     }

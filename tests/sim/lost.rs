@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidegate::model::Policy;
+
 use super::fleet::Fleet;
 use super::net::{Set, Trouble};
 use super::stories::still;
@@ -38,5 +40,52 @@ pub fn what_takes_the_place_of_what_was_lost_is_heard_of() {
     fleet.pass(5 * SECOND / 2);
     for (place, token) in (1..).zip(&tokens) {
         assert_eq!(fleet.places(token), [place, place]);
+    }
+}
+
+/// A lone node writes the last minute of what was acknowledged once more after a failover, though
+/// nothing else happens.
+#[test]
+pub fn what_a_failover_lost_is_written_again() {
+    let mut fleet = Fleet::new(1, still());
+    let token = fleet.join(0).token;
+    fleet.pass(SECOND);
+    fleet.lose(2 * SECOND);
+    assert_eq!(fleet.line().len(), 0);
+    fleet.pass(2 * SECOND);
+    assert_eq!(fleet.line().len(), 1);
+    assert_eq!(fleet.place(0, &token), 1);
+}
+
+/// A store that lost everything gets everything back, of however long ago.
+#[test]
+pub fn a_wiped_store_is_filled_from_memory() {
+    let patient = Policy {
+        heartbeat_ttl: Duration::from_secs(3_600),
+        ..still()
+    };
+    let mut fleet = Fleet::with(Setting {
+        nodes: 2,
+        partitions: 1,
+        policy: patient,
+        latency: 0,
+        journal: 100_000,
+        clocks: vec![(0, 0); 2],
+        seed: 1,
+    });
+    let mut join = |node, after| {
+        fleet.pass(after);
+        fleet.join(node).token
+    };
+    // The last two come when the first are no more among what was acknowledged lately.
+    let of = [(0, 1), (1, 1), (1, 1), (0, 1), (0, 180), (1, 1)];
+    let tokens = of.map(|(node, after)| join(node, after * SECOND));
+    fleet.pass(SECOND);
+    fleet.wipe();
+    fleet.notice();
+    fleet.pass(10 * SECOND);
+    assert_eq!(fleet.line().len(), 6);
+    for (place, token) in (1..).zip(&tokens) {
+        assert_eq!(fleet.places(token), [place; 2]);
     }
 }

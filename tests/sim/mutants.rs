@@ -13,7 +13,7 @@ use super::run::{note_panics, run};
 use super::{lost, shares, stories};
 
 /// A mistake that so many seeds do not find is a story's to find.
-const SEEDS_MAX: u64 = 100;
+const SEEDS_MAX: u64 = 200;
 
 const ALL: [Mutant; 29] = [
     Mutant::TurnForFree,
@@ -48,10 +48,18 @@ const ALL: [Mutant; 29] = [
 ];
 
 /// What finds mistakes that hardly any seed meets.
-const STORIES: [(&str, fn()); 3] = [
+const STORIES: [(&str, fn()); 5] = [
     (
         "what takes the place of what was lost is heard of",
         lost::what_takes_the_place_of_what_was_lost_is_heard_of,
+    ),
+    (
+        "what a failover lost is written again",
+        lost::what_a_failover_lost_is_written_again,
+    ),
+    (
+        "a wiped store is filled from memory",
+        lost::a_wiped_store_is_filled_from_memory,
     ),
     (
         "what a store lost is told by others when its writer is gone",

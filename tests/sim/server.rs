@@ -227,7 +227,8 @@ impl Server {
         let answer = gate.advance(self.clock, request, &mut changes);
         // What was claimed was given by the node before, which knows of it.
         let claimed: Vec<_> = request.claims.iter().map(|turn| turn.id).collect();
-        self.write(&request.event, request.node, changes, &claimed);
+        let grace = request.policy.late_grace;
+        self.write(&request.event, request.node, changes, &claimed, grace);
         answer
     }
 
@@ -240,7 +241,8 @@ impl Server {
         let mut changes = Vec::new();
         gate.settle(self.clock, request, &mut changes);
         self.ledger.told_again = true;
-        self.write(&request.event, request.node, changes, &[]);
+        let grace = request.policy.late_grace;
+        self.write(&request.event, request.node, changes, &[], grace);
         self.ledger.told_again = false;
     }
 
@@ -251,7 +253,8 @@ impl Server {
         let claimed: Vec<_> = request.claim.iter().map(|turn| turn.id).collect();
         // Whoever is known to be inside is written down once more, and not let in.
         self.ledger.told_again = matches!(entry, Entry::Again { .. });
-        self.write(&request.event, request.node, changes, &claimed);
+        let grace = request.policy.late_grace;
+        self.write(&request.event, request.node, changes, &claimed, grace);
         self.ledger.told_again = false;
         entry
     }
@@ -262,12 +265,19 @@ impl Server {
             .gates
             .get_mut(event)
             .is_some_and(|(gate, _)| gate.complete(id, &mut changes));
-        self.write(event, NodeId(0), changes, &[]);
+        self.write(event, NodeId(0), changes, &[], 0);
         held
     }
 
     /// Books what a gate did, and writes to the feed what others should hear of.
-    fn write(&mut self, event: &EventId, node: NodeId, changes: Vec<Change>, claimed: &[TicketId]) {
+    fn write(
+        &mut self,
+        event: &EventId,
+        node: NodeId,
+        changes: Vec<Change>,
+        claimed: &[TicketId],
+        late_grace: u64,
+    ) {
         let (at, clock) = (self.now, self.clock);
         self.ledger.clock = clock;
         let home = self.home(event);
@@ -279,6 +289,10 @@ impl Server {
         let entered = |id: &TicketId| {
             let same = |change: &&Change| matches!(change, Change::Entered(e, Some(_)) if e == id);
             changes.iter().find(same).is_some()
+        };
+        let is_open = |id: &TicketId| {
+            let same = |change: &Change| matches!(change, Change::Called(e, Some(_)) if e == id);
+            changes.iter().any(same)
         };
         for change in &changes {
             let record = |kind, id: &TicketId, at: &Micros| Record {
@@ -295,7 +309,11 @@ impl Server {
                 Change::Called(id, None) if !entered(id) => {
                     self.ledger.book(at, event, *id, Deed::Ended, true);
                 }
-                Change::Missed(id, Some(_)) => records.push(record(Kind::Missed, id, &clock)),
+                // Of a turn that was told again and is open nothing was missed yet.
+                Change::Missed(id, Some(until)) if !is_open(id) => {
+                    let ended = Micros(until.0.saturating_sub(late_grace));
+                    records.push(record(Kind::Missed, id, &ended));
+                }
                 Change::Entered(id, Some(when)) => {
                     self.ledger.book(at, event, *id, Deed::Entered, false);
                     records.push(record(Kind::Entered, id, when));

@@ -305,6 +305,41 @@ fn who_missed_the_turn_of_a_share_and_is_back_holds_up_nobody() {
     assert!(missed.is_subset(&again), "who is back is called first");
 }
 
+/// A share's turn may lapse at a node that its owner did not ask meanwhile: they never knew of it, and
+/// are put before nobody for it.
+#[test]
+fn who_was_not_told_of_a_turn_of_a_share_keeps_their_own_place() {
+    let (mut fleet, tokens) = busy(Policy {
+        ready_ttl: 3 * SECOND,
+        ..shared()
+    });
+    fleet.trouble(Trouble::Cut, Set::ALL);
+    fleet.pass(15 * SECOND);
+    fleet.heal();
+    fleet.until_heard();
+    let before: BTreeSet<_> = called(&fleet).collect();
+    let mut untold = 0;
+    for token in &tokens {
+        if let Ok(standing) = fleet.status(0, token) {
+            let is_back = before.contains(&id_of(token)) && !standing.ready;
+            untold += usize::from(is_back && standing.position > 1);
+        }
+    }
+    assert!(
+        untold > 20,
+        "{untold} of those who were called are in the midst of the line"
+    );
+    let turns = fleet.turns();
+    fleet.pass(20 * SECOND);
+    let keys: BTreeMap<_, _> = fleet.line().into_iter().map(|key| (key.id, key)).collect();
+    let order: Vec<_> = called(&fleet).skip(turns).map(|id| keys[&id]).collect();
+    assert!(
+        order.len() > 200 && order.is_sorted(),
+        "in the order of joining"
+    );
+    check(&fleet);
+}
+
 #[test]
 fn who_cannot_read_the_feeds_holds_up_nobody() {
     let (mut fleet, _) = busy(shared());
@@ -457,7 +492,8 @@ fn what_cannot_be_shared_is_held() {
         assert_eq!(given(&mut fleet, 30 * SECOND), 0);
         fleet.heal();
         fleet.until_heard();
-        fleet.pass(SECOND);
+        // What operators ruled meanwhile is looked for before anybody is called.
+        fleet.pass(2 * SECOND);
         let called = given(&mut fleet, 10 * SECOND);
         assert!(
             (115..=125).contains(&called),

@@ -92,6 +92,39 @@ fn a_told_place_stands_until_all_nodes_are_back_with_their_joins() {
 }
 
 #[test]
+fn a_told_place_stands_while_a_silent_node_may_have_earlier_joins() {
+    let mut fleet = Fleet::new(3, still());
+    fleet.pass(SECOND);
+    fleet.join(1);
+    fleet.join(2);
+    fleet.pass(SECOND);
+    fleet.trouble(Trouble::Cut, Set::one(0));
+    for _ in 0..3 {
+        fleet.join(0);
+    }
+    fleet.pass(STEP);
+    let last = fleet.join(1);
+    let mut shown = last.standing.position;
+    for step in 0..150 {
+        fleet.pass(SECOND / 10);
+        if step == 50 {
+            fleet.heal();
+        }
+        for node in [1, 2] {
+            let place = fleet.place(node, &last.token);
+            assert!(
+                place <= shown,
+                "from {shown} back to {place} in step {step}"
+            );
+            shown = place;
+        }
+    }
+    fleet.until_heard();
+    fleet.pass(SECOND);
+    assert_eq!(fleet.places(&last.token), [6; 3]);
+}
+
+#[test]
 fn a_place_that_fell_stays_where_it_is_while_the_store_is_away_and_after() {
     let slow = Policy {
         rate: 0.001,

@@ -82,6 +82,32 @@ fn what_was_acknowledged_lately_can_be_written_again() {
 }
 
 #[test]
+fn a_batch_says_until_when_all_is_told() {
+    let journal = journal(100, 2);
+    let (first, _) = journal.append(Micros(10), &event("a"), record(0, 1));
+    let (second, _) = journal.append(Micros(20), &event("a"), record(1, 1));
+    assert_ne!(first, second);
+    let cut = |lane| {
+        journal
+            .cut(lane, Micros(99), Micros(99), true)
+            .map(|batch| batch.clock.0)
+    };
+    let beacon = || journal.outside(0, Micros(99), Vec::new()).clock.0;
+    assert_eq!((cut(first), beacon()), (Some(20), 10));
+    assert_eq!(cut(second), Some(10), "the first is on its way");
+    journal.acknowledge(first);
+    assert_eq!(beacon(), 20);
+    journal.acknowledge(second);
+    assert_eq!(beacon(), 99);
+    journal.write_again();
+    assert_eq!(
+        beacon(),
+        10,
+        "what is to be written again may not have been heard"
+    );
+}
+
+#[test]
 fn full_is_an_answer_and_dropping_is_remembered() {
     let journal = journal(8, 4);
     for n in 0..8 {

@@ -19,7 +19,8 @@ pub enum State {
         /// When the late grace ends.
         until: Micros,
     },
-    /// It came back in its late grace: it waits ahead of all who are `Waiting`, who do not count it.
+    /// It came back in its late grace: it waits at its own place again, where those who are `Waiting` do
+    /// not count it.
     Returned,
     /// Removed: nobody polled for it in time.
     Expired,
@@ -98,7 +99,7 @@ impl From<Reason> for Kind {
 }
 
 /// An entry's state in one atomic word: kind (8 bits), flags (24 bits), and 32 bits that are the
-/// position of a waiting ticket or the deadline, in ticks, of a called or missed one.
+/// position of a waiting ticket or the deadline, in ticks, of one that was called.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 

@@ -37,9 +37,18 @@ impl LineWriter<'_> {
     pub fn give_back(&mut self, id: &TicketId) -> Option<State> {
         self.turn(
             id,
-            |kind, _, _| (kind == Kind::Missed).then_some((Kind::Returned, 0)),
+            |kind, low, _| (kind == Kind::Missed).then_some((Kind::Returned, low)),
             Micros(0),
         )
+    }
+
+    /// Those who are back after a missed turn, in order, each with the end of its late grace; not
+    /// those who said goodbye.
+    pub fn returned(&self) -> impl Iterator<Item = (TicketKey, Micros)> + '_ {
+        let word = |index: u32| self.line.arena.word(index);
+        let returned = self.state.returned.iter();
+        let returned = returned.filter(move |(_, index)| !word(**index).is_leaving());
+        returned.map(move |(key, index)| (*key, self.line.epoch.time(word(*index).low())))
     }
 
     /// Takes a turn back, used or missed, as if it had never come (a call that the store lost): the

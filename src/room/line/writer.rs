@@ -282,8 +282,14 @@ impl LineWriter<'_> {
         found.is_some()
     }
 
-    /// Appends the next `count` tickets to be called to `out`: the returned ones, then the waiting
-    /// ones, in order; those who said goodbye only if `leaving`.
+    /// When a live ticket was last removed before it joined again, if that is known.
+    pub fn removed(&self, id: &TicketId) -> Option<Micros> {
+        let (index, Reading { word, .. }) = self.line.entry(id)?;
+        self.removed_before(index, word)
+    }
+
+    /// Appends the next `count` tickets to be called to `out`, in order, whether they wait for their
+    /// first turn or are back after one; those who said goodbye only if `leaving`.
     pub fn front(&self, count: usize, leaving: bool, out: &mut Vec<TicketKey>) {
         let arena = &self.line.arena;
         let wanted = |index: &u32| leaving || !arena.word(*index).is_leaving();
@@ -291,8 +297,15 @@ impl LineWriter<'_> {
         let directory = &self.state.shape.directory;
         let waiting = directory.locations().filter_map(|at| directory.segment(at));
         let waiting = waiting.flat_map(|s| s.taken(0..s.slots()).map(|slot| s.entry(slot)));
-        let next = returned.chain(waiting).filter(wanted).take(count);
-        out.extend(next.map(|index| arena.key(index)));
+        let from = out.len();
+        for of in [
+            &mut returned.filter(wanted) as &mut dyn Iterator<Item = u32>,
+            &mut waiting.filter(wanted),
+        ] {
+            out.extend(of.take(count).map(|index| arena.key(index)));
+        }
+        out[from..].sort_unstable();
+        out.truncate(from.saturating_add(count));
     }
 
     /// Appends what is known of up to `count` entries, from the one with index `from` on, to `out`.

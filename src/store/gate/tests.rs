@@ -197,7 +197,8 @@ fn a_lapsed_turn_goes_to_the_next_and_its_owner_has_missed_it() {
     assert_eq!(bench.enter(id(0), None), Entry::Missed);
     let request = bench.request(ids(1..2));
     let answer = bench.ask(&request);
-    assert_eq!(answer.missed, ids(0..1));
+    assert_eq!(answer.missed.len(), 1);
+    assert_eq!(answer.missed[0].id, id(0));
     assert_eq!(answer.called[0].id, id(1));
     assert_eq!(bench.enter(id(0), None), Entry::NotCalled);
 }
@@ -316,7 +317,7 @@ fn a_claim_that_lapsed_on_its_way_is_missed_and_goes_back_to_the_bucket() {
     let answer = bench.ask(&request);
     assert_eq!(
         (answer.missed, answer.lease, answer.level),
-        (ids(7..8), 0, 4 * TURN)
+        (vec![claim], 0, 4 * TURN)
     );
 }
 

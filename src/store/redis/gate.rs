@@ -330,7 +330,7 @@ fn read_advanced(reply: Reply, answer: Value, now: Micros) -> Result<Advanced, S
         version: reply.number(version)?,
         stale: reply.number::<u8>(stale)? == 1,
         called: turns(reply, called)?,
-        missed: ids(reply, missed)?,
+        missed: turns(reply, missed)?,
         entered: reply.pairs(entered, Reply::id, Reply::micros)?,
         lease: reply.number(lease)?,
         active: reply.number(active)?,
@@ -340,11 +340,6 @@ fn read_advanced(reply: Reply, answer: Value, now: Micros) -> Result<Advanced, S
         kept: kept(reply, kept_by)?,
         now,
     })
-}
-
-fn ids(reply: Reply, value: Value) -> Result<Vec<TicketId>, StoreError> {
-    let ids = reply.list(value)?.into_iter();
-    ids.map(|id| reply.id(id)).collect()
 }
 
 fn kept(reply: Reply, value: Value) -> Result<Vec<Kept>, StoreError> {

@@ -216,7 +216,7 @@ impl Model {
             }
         }
         let turns = answer.called.iter().map(|turn| turn.id);
-        for id in turns.chain(answer.missed.iter().copied()) {
+        for id in turns.chain(answer.missed.iter().map(|turn| turn.id)) {
             if let Some(visitor) = self.visitors.iter_mut().find(|v| v.id == id) {
                 visitor.had_turn = true;
             }

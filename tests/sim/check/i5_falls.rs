@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tidegate::model::{Micros, TicketId};
+use tidegate::model::Micros;
 
 use super::Verdict;
 use super::reading::{Reading, sec};
@@ -27,7 +27,6 @@ const ALL_BACK: u64 = 17_000;
 pub fn check(reading: &Reading<'_>) -> Verdict {
     let mut verdict = Verdict::new("I5 falls");
     let latency = Duration::from_millis(4 * reading.run.plan.setting.latency);
-    let anew = with_a_turn_anew(reading);
     for calls in reading.calls.values() {
         let (mut shown, mut left) = (None, None);
         for seen in calls {
@@ -56,7 +55,7 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
             if recovers(reading, at, seen.got) || joined_anew(reading, seen, at) {
                 continue;
             }
-            verdict.expect(place <= before + anew, || {
+            verdict.expect(place <= before, || {
                 format!("{} after {before} at {}", reading.told(seen), sec(at))
             });
         }
@@ -64,22 +63,30 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
     verdict
 }
 
-/// How many left with a turn, and may have joined again: what nodes then hear late of the turn may be
-/// taken for one of the new place, which some count in line and some do not.
-fn with_a_turn_anew(reading: &Reading<'_>) -> u64 {
-    let left = |(id, called): &(&TicketId, &Micros)| {
-        let all = reading.of_ticket(id);
-        all.iter()
-            .any(|seen| seen.call == Call::Leave && seen.sent > **called)
-    };
-    reading.called.iter().filter(left).count() as u64
-}
-
 /// Whether nodes may not have heard each other at some time between two moments.
 fn recovers(reading: &Reading<'_>, from: Micros, to: Micros) -> bool {
     let at = |millis: u64| START.after(Duration::from_millis(millis));
-    let mut apart = reading.run.plan.ops.iter().filter_map(apart);
+    let ops = &reading.run.plan.ops;
+    let mut apart = ops.iter().filter_map(|op| {
+        let (began, ended) = apart(op)?;
+        Some((began, ended + held_up(ops, op)))
+    });
     apart.any(|(began, ended)| at(began) <= to && at(ended) >= from)
+}
+
+/// How much longer a node that started without the store may take to find it, when trouble kept it from
+/// it meanwhile: what it took on until then nobody has heard of.
+fn held_up(ops: &[Op], op: &Op) -> u64 {
+    let What::Trouble { lasts, .. } = op.what else {
+        return 0;
+    };
+    let is_held_up = |other: &Op| match other.what {
+        What::Crash {
+            back, empty: true, ..
+        } => other.at <= op.at + lasts && op.at <= other.at + back + FOUND,
+        _ => false,
+    };
+    if ops.iter().any(is_held_up) { FOUND } else { 0 }
 }
 
 /// From when to when, in milliseconds, nodes may not hear each other for what happens.

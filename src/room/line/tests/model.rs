@@ -152,7 +152,8 @@ impl Model {
         assert_eq!(counts.returned, returned.len() as u64);
         assert_eq!(counts.gone, gone as u64);
         assert_eq!(line.len(), self.tickets.len() as u64);
-        let everybody: Vec<_> = returned.into_iter().chain(waiting).collect();
+        let mut everybody: Vec<_> = returned.into_iter().chain(waiting).collect();
+        everybody.sort_unstable();
         assert_eq!(line.waiting(), everybody.len() as u64);
 
         let writer = line.write();

@@ -37,13 +37,13 @@ local function affordable()
   return math.min(paid, math.max(policy.max_active - active - open_turns - leased(), 0))
 end
 
--- Disposes of what is over, and answers the tickets whose turns lapsed.
+-- Disposes of what is over, and answers the tickets whose turns lapsed, and when those ended.
 local function dispose()
   local missed, ends = pop(KEY.called, now - LAPSE_GRACE)
   local back = 0
   for k, id in ipairs(missed) do
     back = back + (is_inherited(ends[k]) and 0 or 1)
-    miss(id)
+    miss(id, ends[k])
   end
   refund(back)
   pop(KEY.missed, now - policy.ticket_ttl)
@@ -65,7 +65,7 @@ local function dispose()
   for name in pairs(freed) do
     bucket.shares[name] = nil
   end
-  return missed
+  return missed, ends
 end
 
 -- Notes what the node says of itself; answers whether it is noted to be here.
@@ -189,7 +189,7 @@ function advance()
   advanced = true
   -- Who could not call by what it knows may know of an old rate.
   refill(#candidates > 0 or lease_wanted > 0)
-  local missed = dispose()
+  local missed, ends = dispose()
   local refunds = is_own_lease()
   local late = presence == 'here' and sent_at + LATE_AFTER < now or not newer()
   local heard = false
@@ -206,10 +206,15 @@ function advance()
   end
   local lapses = #missed
   for k = claims_from, #ARGV, 2 do
-    if not claim(ARGV[k], tonumber(ARGV[k + 1]), node) and not late then
-      miss(ARGV[k])
-      missed[#missed + 1] = ARGV[k]
+    local till = tonumber(ARGV[k + 1])
+    if not claim(ARGV[k], till, node) and not late then
+      miss(ARGV[k], till)
+      missed[#missed + 1], ends[#ends + 1] = ARGV[k], till
     end
+  end
+  local lapsed_turns = {}
+  for k, id in ipairs(missed) do
+    lapsed_turns[2 * k - 1], lapsed_turns[2 * k] = id, text(ends[k])
   end
   open_turns, active = redis.call('ZCARD', KEY.called), redis.call('ZCARD', KEY.active)
   local stale = late or version ~= bucket.version
@@ -227,7 +232,7 @@ function advance()
   end
   local lease = bucket.leases[node]
   return {
-    text(bucket.version), stale and 1 or 0, turns, missed, over, text(lease and lease.held or 0),
+    text(bucket.version), stale and 1 or 0, turns, lapsed_turns, over, text(lease and lease.held or 0),
     active, open_turns, text(bucket.level), heard and 1 or 0, kept_by(),
   }
 end

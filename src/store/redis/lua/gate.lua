@@ -151,7 +151,7 @@ local function scores(key, ids)
   return all
 end
 
--- Takes out what is not after the moment, the earliest first.
+-- Takes out what is not after the moment, the earliest first; answers the ids, and their moments.
 local function pop(key, moment)
   local moment = text(math.max(moment, 0))
   local found = redis.call('ZRANGE', key, '-inf', moment, 'BYSCORE', 'LIMIT', 0, LAPSES_MAX, 'WITHSCORES')
@@ -318,9 +318,10 @@ local function forgive(id)
   redis.call('ZREM', KEY.missed, id)
 end
 
-local function miss(id)
-  redis.call('ZADD', KEY.missed, text(now + policy.late_grace), id)
-  note(MISSED, id, now)
+-- The late grace begins with the turn's end, whenever that is noticed.
+local function miss(id, till)
+  redis.call('ZADD', KEY.missed, text(till + policy.late_grace), id)
+  note(MISSED, id, till)
 end
 
 -- Notes that a ticket entered, and is inside for as long as its pass holds.

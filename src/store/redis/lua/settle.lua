@@ -47,7 +47,7 @@ for k = turns_from, #ARGV, 2 do
     -- Missed: it was paid for and came back, and its owner may, or is not counted any more.
     if not open and not missed and till + policy.late_grace + policy.ticket_ttl > now then
       redis.call('ZADD', KEY.missed, text(till + policy.late_grace), id)
-      note(MISSED, id, now)
+      note(MISSED, id, till)
     end
   else
     local new = not open and not (missed and till <= tonumber(missed) - policy.late_grace)
