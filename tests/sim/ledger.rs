@@ -131,6 +131,14 @@ impl Ledger {
         });
     }
 
+    /// Some node was told of a ticket that it had entered by a moment of the store's clock, though the
+    /// store has lost it since.
+    pub fn heard_inside(&mut self, id: TicketId, by: Micros) {
+        self.mark(id, |line| {
+            line.clock <= by && (!line.lost || line.deed == Deed::Entered)
+        });
+    }
+
     /// Some node was told that a ticket has entered.
     pub fn heard_of(&mut self, id: TicketId) {
         self.mark(id, |line| !line.lost);

@@ -208,7 +208,7 @@ impl Store for Link {
                     server.ledger.heard_of_turn(turn.id, turn.until);
                 }
                 for (id, _) in &gate.entered {
-                    server.ledger.heard_of_entry(*id, gate.now);
+                    server.ledger.heard_inside(*id, gate.now);
                 }
             }
         })
