@@ -448,7 +448,7 @@ impl Room {
     /// Whether a turn that ends at `end`, on our clock, was given to a waiting ticket since it joined,
     /// and not before it left and joined again: then it is that of another place. Clocks differ, so
     /// without a known removal, or when that was long before the join, some of that is forgiven.
-    pub(super) fn is_of_this_life(
+    fn is_of_this_life(
         &self,
         now: Micros,
         writer: &LineWriter<'_>,

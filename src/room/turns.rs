@@ -388,11 +388,6 @@ impl Room {
             });
             return false;
         };
-        if view.state == State::Waiting
-            && !self.is_of_this_life(now, writer, &view, until, &event.policy.load())
-        {
-            return false;
-        }
         match view.state {
             // The old turn, which the gate keeps a moment longer than its owner was told.
             State::Returned | State::Missed { .. } if until <= now => false,
