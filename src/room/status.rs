@@ -35,6 +35,8 @@ pub struct Found {
     pub(super) leaving: bool,
     /// When the fleet was last told that the ticket was polled for.
     published: Micros,
+    /// When it was last polled for here before.
+    polled: Micros,
     /// The place told at the join, as the token says.
     pub(super) told: Option<u32>,
 }
@@ -77,6 +79,7 @@ impl Found {
             place: look.place,
             leaving: look.leaving,
             published: look.published,
+            polled: look.previous_seen,
             told: None,
         })
     }
@@ -420,7 +423,7 @@ impl Room {
                         writer.miss(&found.id, until.after(policy.late_grace));
                     } else if until <= self.heard_until(now)
                         && self.started.after(policy.late_grace) <= until
-                        && !super::tick::was_back(&policy, until, found.published)
+                        && !super::tick::was_back(&policy, until, found.published.max(found.polled))
                         && self.hears_all(now, policy.late_grace)
                     {
                         // Nobody can have seen it back in time, nor an earlier life of this node.
