@@ -20,6 +20,8 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
 /// How long a node of a fleet is silent at most.
 pub const BEACON_EVERY: Duration = Duration::from_secs(1);
+/// How much sooner it comes when the last batch was behind with what it says is told, at most.
+const BEHIND_MAX: Duration = Duration::from_millis(900);
 /// Records of one batch when a partition is written anew.
 const REWRITE_RECORDS: usize = 4_096;
 
@@ -154,7 +156,11 @@ impl Flusher {
             lane.rewrites = None;
             return;
         }
-        *spoken = now;
+        // One that could not say that all is told yet is soon followed by one that can.
+        let told = batches.last().map_or(now, |batch| batch.clock);
+        *spoken = told.max(Micros(
+            now.0.saturating_sub(crate::model::micros(BEHIND_MAX)),
+        ));
         lane.busy = true;
         let store = Arc::clone(&self.store);
         flights.spawn(async move {

@@ -337,7 +337,7 @@ impl Room {
                     continue;
                 }
                 let known = event.line.find(&claims.id);
-                if known.is_some_and(|view| is_over(view.state, &claims)) {
+                if known.is_some_and(|view| is_over(view.state, claims)) {
                     let removed = Micros(claims.arrival.0.saturating_sub(1));
                     writer.remove(&claims.id, removed, reason(Gone::Expired));
                     side.forget(&claims.id);

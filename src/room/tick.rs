@@ -17,6 +17,7 @@ use super::event::Event;
 use super::line::{Lapse, LineWriter, State};
 use super::peers::SILENT_AFTER;
 use super::side::Side;
+use super::turns::PERIOD_RETRY;
 use crate::model::gate::AdvanceRequest;
 use crate::model::{EventId, Gone, Micros, Policy, TicketId, TicketKey, home};
 
@@ -160,6 +161,9 @@ impl Room {
         let request = self.ask(now, event, &policy, &mut writer, &mut side);
         let period = if more {
             PERIOD_MIN
+        } else if waiting && request.is_some() && self.is_home(now, event.home_key) {
+            // The answer says when the next turn can be given.
+            PERIOD_RETRY
         } else if waiting || !side.leaving.is_empty() || !side.gate.leased.is_empty() {
             self.period(now, &policy, &side)
         } else if event.line.is_empty() && request.is_none() {

@@ -16,7 +16,7 @@ use crate::model::gate::{AdvanceRequest, Advanced, GatePolicy, Kept, Presence, T
 use crate::model::{EventId, Gone, Kind, Micros, Order, Policy, Record, TicketId, TicketKey};
 
 /// An unanswered gate is asked again after this.
-const PERIOD_RETRY: Duration = Duration::from_millis(250);
+pub(super) const PERIOD_RETRY: Duration = Duration::from_millis(250);
 /// So far ahead are numbers tried that an earlier life of this node may not have used.
 const SERIAL_LEAP: u64 = 60_000_000;
 /// The most candidates of one request.
@@ -42,7 +42,7 @@ impl Room {
             return self.period_max();
         }
         let level = Self::level(now, policy, side);
-        let enough = (f64::from(policy.burst) * 0.5e6).max(1e6);
+        let enough = Self::enough(policy);
         // With enough and nobody called, there is something else to wait for.
         let missing = if level < enough {
             enough - level
@@ -51,6 +51,23 @@ impl Room {
         };
         let micros = (missing / policy.rate).ceil();
         Duration::from_micros(micros as u64).clamp(PERIOD_MIN, self.period_max())
+    }
+
+    /// When to ask again after an answer: when the bucket that it tells of has filled up, however full
+    /// this node takes it for by now.
+    fn next_turns(&self, now: Micros, policy: &Policy, side: &Side) -> Micros {
+        let missing = Self::enough(policy) - side.gate.level as f64;
+        if missing <= 0.0 || policy.rate <= 0.0 || policy.paused {
+            return now.after(self.period(now, policy, side));
+        }
+        let micros = (missing / policy.rate).ceil();
+        let fills = Duration::from_micros(micros as u64).min(self.period_max());
+        side.gate.level_at.after(fills).max(now.after(PERIOD_MIN))
+    }
+
+    /// Micro-turns that are worth asking for.
+    fn enough(policy: &Policy) -> f64 {
+        (f64::from(policy.burst) * 0.5e6).max(1e6)
     }
 
     /// Micro-turns the bucket holds by now, as far as this node knows.
@@ -303,7 +320,7 @@ impl Room {
         let due = if stale {
             now
         } else {
-            now.after(self.period(now, &event.policy.load(), &side))
+            self.next_turns(now, &event.policy.load(), &side)
         };
         if stale || due < side.gate.due {
             side.gate.due = due;

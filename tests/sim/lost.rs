@@ -64,17 +64,27 @@ pub fn a_wiped_store_is_filled_from_memory() {
         heartbeat_ttl: Duration::from_secs(3_600),
         ..still()
     };
-    let mut fleet = Fleet::new(2, patient);
-    let mut join = |node| {
-        fleet.pass(SECOND);
+    let mut fleet = Fleet::with(Setting {
+        nodes: 2,
+        partitions: 1,
+        policy: patient,
+        latency: 0,
+        journal: 100_000,
+        clocks: vec![(0, 0); 2],
+        seed: 1,
+    });
+    let mut join = |node, after| {
+        fleet.pass(after);
         fleet.join(node).token
     };
-    let tokens = [0, 1, 1, 0].map(&mut join);
-    fleet.pass(180 * SECOND);
+    // The last two come when the first are no more among what was acknowledged lately.
+    let of = [(0, 1), (1, 1), (1, 1), (0, 1), (0, 180), (1, 1)];
+    let tokens = of.map(|(node, after)| join(node, after * SECOND));
+    fleet.pass(SECOND);
     fleet.wipe();
     fleet.notice();
     fleet.pass(10 * SECOND);
-    assert_eq!(fleet.line().len(), 4);
+    assert_eq!(fleet.line().len(), 6);
     for (place, token) in (1..).zip(&tokens) {
         assert_eq!(fleet.places(token), [place; 2]);
     }
