@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::journal::flush::BEACON_EVERY;
 use crate::sync::waits::Mutex;
 
 use crate::model::{Batch, Micros, NodeId};
@@ -20,6 +21,9 @@ const ALL_BACK_WITHIN: Duration = Duration::from_secs(15);
 /// How long a join takes from its node's memory into the feed, mostly; what comes later stands before
 /// nobody whose place was told lower.
 const FLUSHED_WITHIN: Duration = Duration::from_millis(250);
+/// How long after a join all nodes that are well have spoken since, by clocks that differ a little:
+/// until then one may have heard all others, and another not.
+const SPOKEN_WITHIN: Duration = BEACON_EVERY.saturating_add(Duration::from_millis(500));
 /// What a node kept while the store was away comes so soon after its first word.
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
 
@@ -243,9 +247,11 @@ impl Room {
         self.peers.told_until(now, own, ALL_BACK_WITHIN)
     }
 
-    /// How long after a join all earlier ones are known here, as far as the feeds go.
+    /// How long after a join all earlier ones are known here, as far as the feeds go. The same on all
+    /// nodes that are well: a visitor may ask another each time.
     fn heard_after(&self, now: Micros) -> Duration {
-        (self.feed_lag(now) + FLUSHED_WITHIN).max(self.identity.lag_max)
+        let flushed = self.feed_lag(now) + FLUSHED_WITHIN;
+        flushed.max(self.identity.lag_max).max(SPOKEN_WITHIN)
     }
 
     /// What a start loads has all joins until a little before it began, at `now`.
