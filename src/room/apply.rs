@@ -47,6 +47,7 @@ impl Room {
     /// is not; what an earlier life wrote is applied like anybody's.
     pub fn apply(&self, now: Micros, batch: &Batch) -> bool {
         let origin = if batch.epoch == GATE_EPOCH {
+            self.guess_store_clock(now, batch.clock);
             Origin::Gate { version: batch.seq }
         } else {
             if (batch.node, batch.epoch) == (self.identity.node, self.identity.epoch) {
@@ -280,6 +281,9 @@ impl Room {
         if event.line.find(&id).is_none_or(|view| view.state.is_gone()) {
             return;
         }
+        // By a clock that is off it would outlast whatever is said after it.
+        let believed = now.after(self.identity.skew_max);
+        let at = if at > believed { now } else { at };
         let (polled, told) = event.line.sightings(&id).unwrap_or_default();
         if told > at || polled > told && polled.after(SEEN_TO) > at {
             // Perhaps only this node knows: whoever took the beacon has to. When it was, and not that

@@ -329,6 +329,16 @@ impl Room {
         self.peers.store_offset.store(better, Ordering::Relaxed);
     }
 
+    /// Learns the store's clock from what a gate wrote at `then`, before any answer tells it: what is
+    /// heard of was written before.
+    pub(super) fn guess_store_clock(&self, now: Micros, then: Micros) {
+        let offset = &self.peers.store_offset;
+        if offset.load(Ordering::Relaxed) == 0 {
+            let at_most = now.0.wrapping_sub(then.0) as i64;
+            offset.store(at_most.min(0), Ordering::Relaxed);
+        }
+    }
+
     /// A moment of the store's clock on ours.
     pub(super) fn by_our_clock(&self, at: Micros) -> Micros {
         let offset = self.peers.store_offset.load(Ordering::Relaxed);
