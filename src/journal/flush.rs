@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::health::Health;
-use super::lane::Journal;
+use super::lane::{BEACON_EVERY, Journal};
 use crate::clock::Clock;
 use crate::model::{Batch, EventId, Micros, Record};
 use crate::store::{Position, Store, StoreError};
@@ -18,8 +18,6 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Whether the store may have lost writes is looked at so often, also when there is nothing to write.
 const LOOKED_EVERY: Duration = Duration::from_secs(1);
-/// How long a node of a fleet is silent at most.
-pub const BEACON_EVERY: Duration = Duration::from_secs(1);
 /// How much sooner it comes when the last batch was behind with what it says is told, at most.
 const BEHIND_MAX: Duration = Duration::from_millis(900);
 /// Records of one batch when a partition is written anew.

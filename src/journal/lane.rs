@@ -35,6 +35,9 @@ pub struct Limits {
     pub tail_records: usize,
 }
 
+/// How long a node of a fleet is silent at most.
+pub const BEACON_EVERY: Duration = Duration::from_secs(1);
+
 /// Tickets that are made for one lane before the next.
 const SPREAD_JOINS: u64 = 512;
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::journal::flush::BEACON_EVERY;
+use crate::journal::lane::BEACON_EVERY;
 use crate::sync::waits::Mutex;
 
 use crate::model::{Batch, Micros, NodeId};
