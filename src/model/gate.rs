@@ -38,7 +38,7 @@ pub struct GatePolicy {
     pub paused: bool,
     /// How long a turn is kept, in microseconds.
     pub ready_ttl: u64,
-    /// How long after a lapsed turn a ticket may come back to the front, in microseconds.
+    /// How long after a lapsed turn a ticket may come back to its place, in microseconds.
     pub late_grace: u64,
     /// How long an entered ticket is remembered, in microseconds.
     pub ticket_ttl: u64,

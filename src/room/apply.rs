@@ -264,8 +264,7 @@ impl Room {
         if let State::Missed { until } = view.state
             && was_back(&event.policy.load(), until, record.at)
         {
-            writer.give_back(&record.id);
-            side.returned_until = now.after(super::tick::REASON_TOLD);
+            merge_return(now, writer, side, &record.id, until);
         }
     }
 
@@ -422,31 +421,19 @@ impl Room {
             }
             (Kind::Returned, State::Waiting) => {
                 writer.call(&id, at);
-                self.merge_return(now, writer, side, &id, grace(at))
+                merge_return(now, writer, side, &id, grace(at));
+                false
             }
             (Kind::Returned, State::Called { until }) if is_over(until) => {
-                self.merge_return(now, writer, side, &id, grace(at))
+                merge_return(now, writer, side, &id, grace(at));
+                false
             }
             (Kind::Returned, State::Missed { until }) if until <= grace(at).after(slack) => {
-                self.merge_return(now, writer, side, &id, grace(at))
+                merge_return(now, writer, side, &id, grace(at));
+                false
             }
             _ => false,
         }
-    }
-
-    /// A called ticket, or one that missed its turn, is back: it waits at its own place again.
-    fn merge_return(
-        &self,
-        now: Micros,
-        writer: &mut LineWriter<'_>,
-        side: &mut Side,
-        id: &TicketId,
-        grace: Micros,
-    ) -> bool {
-        writer.miss(id, grace);
-        writer.give_back(id);
-        side.returned_until = now.after(super::tick::REASON_TOLD);
-        false
     }
 
     /// Whether a turn that ends at `end`, on our clock, was given to a waiting ticket since it joined,
@@ -490,4 +477,17 @@ impl Room {
             measured.note(now, called, departures, waiting);
         }
     }
+}
+
+/// A called ticket, or one that missed its turn, is back: it waits at its own place again.
+fn merge_return(
+    now: Micros,
+    writer: &mut LineWriter<'_>,
+    side: &mut Side,
+    id: &TicketId,
+    grace: Micros,
+) {
+    writer.miss(id, grace);
+    writer.give_back(id);
+    side.returned_until = now.after(super::tick::REASON_TOLD);
 }

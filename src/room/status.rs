@@ -391,8 +391,8 @@ impl Room {
         self.record_turn(now, event, Kind::Returned, view.id, ended);
     }
 
-    /// The visit changes something: a soft leave is undone, a missed or lapsed turn's owner comes
-    /// back to the front, a line that was opened to all lets its people through.
+    /// The visit changes something: a soft leave is undone, a missed or lapsed turn's owner waits
+    /// at their own place again, a line that was opened to all lets its people through.
     fn revive(&self, now: Micros, found: Found) -> Result<Found, TokenRefusal> {
         let event = Arc::clone(&found.event);
         let policy = event.policy.load();

@@ -88,7 +88,7 @@ fn a_missed_turn_goes_to_the_next_and_its_owner_comes_back_to_the_front() {
     assert_eq!(
         (back.position, back.ready),
         (1, false),
-        "called again at the very front"
+        "called again at their own place"
     );
     assert_eq!(house.place(&third), places, "nobody's place rises for it");
     let refused = house.enter(&late);

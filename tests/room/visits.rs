@@ -306,7 +306,7 @@ fn a_restart_puts_nobody_who_missed_a_turn_in_front_of_the_others() {
     assert_eq!(
         house.place(&absent),
         1,
-        "who may still come back to the very front"
+        "who may still come back to their own place"
     );
     house.pass(5 * SECOND);
     assert!(house.is_ready(&absent));

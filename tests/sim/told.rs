@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tidegate::model::Policy;
+use tidegate::room::answer::Joined;
 
 use super::fleet::Fleet;
 use super::net::{Set, Trouble};
@@ -60,6 +61,26 @@ fn a_told_place_stands_for_as_long_as_others_are_not_heard() {
     assert_eq!(fleet.places(&joined.token), [11, 11]);
 }
 
+/// Asks nodes in turn for a place, every tenth of a second, which never rises, though troubles end in
+/// between.
+fn falls_across_a_heal(fleet: &mut Fleet, joined: &Joined, nodes: &[u16], heals: u32, steps: u32) {
+    let mut shown = joined.standing.position;
+    for step in 0..steps {
+        fleet.pass(SECOND / 10);
+        if step == heals {
+            fleet.heal();
+        }
+        for node in nodes {
+            let place = fleet.place(*node, &joined.token);
+            assert!(
+                place <= shown,
+                "from {shown} back to {place} in step {step}"
+            );
+            shown = place;
+        }
+    }
+}
+
 #[test]
 fn a_told_place_stands_until_all_nodes_are_back_with_their_joins() {
     let mut fleet = Fleet::new(2, still());
@@ -73,19 +94,7 @@ fn a_told_place_stands_until_all_nodes_are_back_with_their_joins() {
     let last = fleet.join(0);
     fleet.pass(10 * SECOND);
     fleet.heal_one(0);
-    let mut shown = last.standing.position;
-    for step in 0..100 {
-        fleet.pass(SECOND / 10);
-        if step == 60 {
-            fleet.heal();
-        }
-        let place = fleet.place(0, &last.token);
-        assert!(
-            place <= shown,
-            "from {shown} back to {place} in step {step}"
-        );
-        shown = place;
-    }
+    falls_across_a_heal(&mut fleet, &last, &[0], 60, 100);
     fleet.until_heard();
     fleet.pass(SECOND);
     assert_eq!(fleet.places(&last.token), [3, 3]);
@@ -104,21 +113,7 @@ fn a_told_place_stands_while_a_silent_node_may_have_earlier_joins() {
     }
     fleet.pass(STEP);
     let last = fleet.join(1);
-    let mut shown = last.standing.position;
-    for step in 0..150 {
-        fleet.pass(SECOND / 10);
-        if step == 50 {
-            fleet.heal();
-        }
-        for node in [1, 2] {
-            let place = fleet.place(node, &last.token);
-            assert!(
-                place <= shown,
-                "from {shown} back to {place} in step {step}"
-            );
-            shown = place;
-        }
-    }
+    falls_across_a_heal(&mut fleet, &last, &[1, 2], 50, 150);
     fleet.until_heard();
     fleet.pass(SECOND);
     assert_eq!(fleet.places(&last.token), [6; 3]);
