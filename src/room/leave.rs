@@ -9,7 +9,7 @@ use super::side::Side;
 use super::tick::HEARING;
 use super::{Room, join};
 use crate::model::token::{self, Claims};
-use crate::model::{EventId, Gone, Kind, Micros, TicketKey};
+use crate::model::{EventId, Gone, Kind, Micros, Record, TicketKey};
 
 /// The line's word for how a ticket went.
 pub(super) const fn reason(why: Gone) -> Reason {
@@ -167,17 +167,25 @@ impl Room {
     /// A node has started anew: no store told it who is leaving, so that it would tell nobody of
     /// those who come back to it, nor who is back after a missed turn, whom nobody counts.
     pub(super) fn tell_newcomer(&self, now: Micros) {
+        self.put_off_leaves(now);
         for event in self.events.all() {
             let writer = event.line.write();
-            let mut side = event.side.lock();
-            for (id, said) in side.leaving.put_off(now.after(HEARING)) {
-                self.record(now, &event, Kind::Leaving, id, said);
+            let side = event.side.lock();
+            for Record { kind, id, at } in side.leaving.to_end() {
+                self.record(now, &event, kind, id, at);
             }
             for key in writer.returned() {
                 if let Some(ended) = side.gate.turns.get(&key.id) {
                     self.record(now, &event, Kind::Returned, key.id, *ended);
                 }
             }
+        }
+    }
+
+    /// Goodbyes are told once more, and who came back meanwhile is to be heard of.
+    pub fn put_off_leaves(&self, now: Micros) {
+        for event in self.events.all() {
+            event.side.lock().leaving.put_off(now.after(HEARING));
         }
     }
 
