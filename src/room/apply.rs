@@ -12,6 +12,7 @@ use super::event::Event;
 use super::leave::reason;
 use super::line::{LineWriter, State, View};
 use super::restore::SEEN_TO;
+use super::shares::Given;
 use super::side::Side;
 use super::tick::was_back;
 use crate::model::gate::Turn;
@@ -182,7 +183,7 @@ impl Room {
         if kind.is_of_turn() {
             at = self.by_our_clock(at);
         }
-        if of_gate && kind == Kind::Called {
+        if kind == Kind::Called {
             side.gate.note_turn(&Turn {
                 id,
                 until: record.at,
@@ -212,7 +213,11 @@ impl Room {
                     && at > now
                 {
                     // A turn out of that node's lease: entering here tells the gate of it.
-                    side.gate.lent.insert(id, (node, Turn { id, until: at }));
+                    let turn = Given {
+                        until: at,
+                        of_store: record.at,
+                    };
+                    side.gate.lent.insert(id, (node, turn));
                 } else if of_gate {
                     side.gate.lent.remove(&id);
                 }

@@ -121,9 +121,13 @@ impl Room {
             for entry in entries.drain(..).filter(|entry| !kept(entry)) {
                 match entry.state {
                     State::Called { until } if until > now => {
-                        let gates = side.gate.turns.get(&entry.id).copied();
-                        let (id, until) = (entry.id, self.same_turn(until, gates));
-                        request.called.push(Turn { id, until });
+                        // As it was given: by a store's clock that has jumped since it ended there.
+                        let given = side.gate.turns.get(&entry.id).copied();
+                        let until = given.unwrap_or_else(|| self.to_store_clock(until));
+                        request.called.push(Turn {
+                            id: entry.id,
+                            until,
+                        });
                     }
                     State::Called { until } => request.called.push(turn(entry.id, over(until))),
                     State::Missed { until } => {

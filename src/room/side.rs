@@ -6,7 +6,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use super::eta::Measured;
-use super::shares::Shares;
+use super::shares::{Given, Shares};
 use crate::model::gate::{Kept, Turn};
 use crate::model::{Micros, NodeId, PolicyPatch, Record, TicketId, TicketKey};
 
@@ -68,11 +68,11 @@ pub(super) struct LocalGate {
     pub lease: u32,
     pub lease_until: Micros,
     /// Turns given out of the lease that the gate has not confirmed.
-    pub leased: AHashMap<TicketId, Turn>,
+    pub leased: AHashMap<TicketId, Given>,
     /// Turns that other nodes gave out of their leases, as they say; the gate may not know yet.
-    pub lent: AHashMap<TicketId, (NodeId, Turn)>,
-    /// Open turns on the store's clock, to the microsecond, as gates gave them: one that forgot a turn
-    /// is told the same again, and no other reading of ours. No more than gates have open.
+    pub lent: AHashMap<TicketId, (NodeId, Given)>,
+    /// Open turns on the store's clock, to the microsecond, as gates or nodes gave them: a gate that
+    /// forgot a turn is told the same again, and no other reading of ours. No more than gates have open.
     pub turns: AHashMap<TicketId, Micros>,
     /// Turns to give back.
     pub given_back: Vec<TicketId>,
@@ -137,13 +137,14 @@ impl Side {
         Some((promised, now.since(since)))
     }
 
-    /// Forgets what is over of words that came early and of turns that other nodes gave.
-    pub fn prune(&mut self, now: Micros, remembered: Duration) {
+    /// Forgets what is over, at `now` and `of_store` by the store's clock: words that came early, and
+    /// turns that gates and other nodes gave.
+    pub fn prune(&mut self, now: Micros, of_store: Micros, remembered: Duration) {
         self.early.prune(now, remembered);
         self.gate.lent.retain(|_, (_, turn)| turn.until > now);
         self.gate
             .turns
-            .retain(|_, until| until.after(KEPT_FOR) > now);
+            .retain(|_, until| until.after(KEPT_FOR) > of_store);
     }
 
     /// A ticket has come to stand where walks through the line were already.

@@ -8,6 +8,7 @@ use super::answer::{Eta, Phase, Standing, TokenRefusal};
 use super::event::Event;
 use super::leave::reason;
 use super::line::{LineWriter, State, View};
+use super::shares::Given;
 use super::{Room, polling};
 use crate::model::gate::Turn;
 use crate::model::token::{self, Claims};
@@ -300,11 +301,15 @@ impl Room {
             {
                 return found;
             }
-            let turn = Turn {
-                id: found.id,
+            let turn = Given {
                 until,
+                of_store: self.to_store_clock(until),
             };
             side.gate.lent.insert(found.id, (claims.node, turn));
+            side.gate.note_turn(&Turn {
+                id: found.id,
+                until: turn.of_store,
+            });
             writer.call(&found.id, until);
         }
         Found::of(event, &found.id, None, now).unwrap_or(found)

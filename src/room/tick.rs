@@ -150,7 +150,8 @@ impl Room {
         let mut side = event.side.lock();
         self.end_soft_leaves(now, event, &mut writer, &mut side);
         let more = self.sweep(now, event, &policy, &mut writer, &mut side);
-        side.prune(now, policy.late_grace + policy.ticket_ttl);
+        let remembered = policy.late_grace + policy.ticket_ttl;
+        side.prune(now, self.to_store_clock(now), remembered);
         let waiting = event.line.waiting() > 0;
         let departures = std::mem::take(&mut side.departures);
         if let Some(measured) = &mut side.measured {
