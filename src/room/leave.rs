@@ -9,7 +9,7 @@ use super::side::Side;
 use super::tick::HEARING;
 use super::{Room, join};
 use crate::model::token::{self, Claims};
-use crate::model::{EventId, Gone, Kind, Micros, TicketKey};
+use crate::model::{EventId, Gone, Kind, Micros, Record, TicketKey};
 
 /// The line's word for how a ticket went.
 pub(super) const fn reason(why: Gone) -> Reason {
@@ -125,14 +125,13 @@ impl Room {
         let before = event.line.find(&key.id);
         // Who entered is told of at once: should the gate forget it, the other nodes must not.
         let patient = self.waits_far(now, event, before);
-        writer.remove(&key.id, at, reason(why));
+        self.strike(now, event, writer, side, &key.id, (at, why));
         if patient {
             self.record_patiently(now, event, why.kind(), key.id, at);
         } else {
             self.record(now, event, why.kind(), key.id, at);
         }
         self.uncovered(now, event, before.map(|view| view.time), &key.id);
-        side.forget(&key.id);
         if why == Gone::Entered {
             // A turn of the lease is counted as given until the gate answers a question that says so:
             // the next answer may be older than this entry.
@@ -142,7 +141,7 @@ impl Room {
         Tally::add(&event.tally.left);
         side.departures = side.departures.saturating_add(1);
         if before.is_some_and(|view| matches!(view.state, State::Called { .. })) {
-            side.gate.given_back.push(key.id);
+            side.gate.give_back(key.id);
         }
     }
 
@@ -169,17 +168,25 @@ impl Room {
     /// A node has started anew: no store told it who is leaving, so that it would tell nobody of
     /// those who come back to it, nor who is back after a missed turn, whom nobody counts.
     pub(super) fn tell_newcomer(&self, now: Micros) {
+        self.put_off_leaves(now);
         for event in self.events.all() {
-            let late_grace = crate::model::micros(event.policy.load().late_grace);
             let writer = event.line.write();
-            let leaves = event.side.lock().leaving.put_off(now.after(HEARING));
-            for (id, said) in leaves {
-                self.record(now, &event, Kind::Leaving, id, said);
+            let side = event.side.lock();
+            for Record { kind, id, at } in side.leaving.to_end() {
+                self.record(now, &event, kind, id, at);
             }
-            for (key, until) in writer.returned() {
-                let ended = Micros(until.0.saturating_sub(late_grace));
-                self.record_turn(now, &event, Kind::Returned, key.id, ended);
+            for key in writer.returned() {
+                if let Some(ended) = side.gate.turns.get(&key.id) {
+                    self.record(now, &event, Kind::Returned, key.id, *ended);
+                }
             }
+        }
+    }
+
+    /// Goodbyes are told once more, and who came back meanwhile is to be heard of.
+    pub fn put_off_leaves(&self, now: Micros) {
+        for event in self.events.all() {
+            event.side.lock().leaving.put_off(now.after(HEARING));
         }
     }
 

@@ -58,9 +58,6 @@ impl Room {
                 let since = side.shares.told_since(since).unwrap_or(since).min(since);
                 let gate = &mut side.gate;
                 gate.doubted = gate.doubted.min(Some(since)).or(Some(since));
-                if since == Micros(0) {
-                    gate.lost_at = Some(now);
-                }
             }
             self.schedule.at(now, &event);
         }
@@ -69,7 +66,6 @@ impl Room {
     /// A gate answered with an earlier version than it had: it lost some, or all.
     pub(super) fn doubt(now: Micros, gate: &mut super::side::LocalGate, version: u64) {
         let since = if version <= 1 {
-            gate.lost_at = Some(now);
             Micros(0)
         } else {
             Micros(now.0.saturating_sub(LOST_AT_MOST))
@@ -104,11 +100,7 @@ impl Room {
             // Who is let through without a turn takes none from the bucket.
             shared: policy.order == Order::Passthrough,
         };
-        let over = |ended: Micros| ended.min(Micros(now.0.saturating_sub(micros(OVER))));
-        let turn = |id, until| Turn {
-            id,
-            until: self.to_store_clock(until),
-        };
+        let latest = self.to_store_clock(Micros(now.0.saturating_sub(micros(OVER))));
         let mut entries = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {
@@ -119,23 +111,20 @@ impl Room {
             // until then its turns are its own.
             let kept = |entry: &Entry| side.shares.concerns(&entry.id);
             for entry in entries.drain(..).filter(|entry| !kept(entry)) {
+                let id = entry.id;
                 match entry.state {
                     State::Called { until } if until > now => {
                         // As it was given: by a store's clock that has jumped since it ended there.
-                        let given = side.gate.turns.get(&entry.id).copied();
-                        let until = given.unwrap_or_else(|| self.to_store_clock(until));
-                        request.called.push(Turn {
-                            id: entry.id,
-                            until,
-                        });
+                        let named = self.turn_end(&side, &policy, &id, entry.state);
+                        let until = named.unwrap_or_else(|| self.to_store_clock(until));
+                        request.called.push(Turn { id, until });
                     }
-                    State::Called { until } => request.called.push(turn(entry.id, over(until))),
-                    State::Missed { until } => {
-                        let ended = Micros(until.0.saturating_sub(empty.policy.late_grace));
-                        request.called.push(turn(entry.id, over(ended)));
+                    // Who is back has missed a turn too.
+                    State::Called { .. } | State::Missed { .. } | State::Returned => {
+                        let ended = self.turn_end(&side, &policy, &id, entry.state);
+                        let until = ended.map_or(latest, |ended| ended.min(latest));
+                        request.called.push(Turn { id, until });
                     }
-                    // Who is back has missed a turn too, some time ago.
-                    State::Returned => request.called.push(turn(entry.id, over(now))),
                     // It may have entered by so much later than is told.
                     State::Entered if entry.time.0.saturating_add(ENTRY_STEP) >= since.0 => {
                         request.entered.push((entry.id, entry.time));

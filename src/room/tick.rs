@@ -150,8 +150,7 @@ impl Room {
         let mut side = event.side.lock();
         self.end_soft_leaves(now, event, &mut writer, &mut side);
         let more = self.sweep(now, event, &policy, &mut writer, &mut side);
-        let remembered = policy.late_grace + policy.ticket_ttl;
-        side.prune(now, self.to_store_clock(now), remembered);
+        side.prune(now, policy.late_grace + policy.ticket_ttl);
         let waiting = event.line.waiting() > 0;
         let departures = std::mem::take(&mut side.departures);
         if let Some(measured) = &mut side.measured {
@@ -235,7 +234,7 @@ impl Room {
                     if matches!(view.state, State::Missed { until }
                         if was_back(policy, until, last_seen(event, &due.id))) =>
                 {
-                    self.note_return(now, event, writer, &view, policy);
+                    self.note_return(now, event, writer, side, &view, policy);
                 }
                 Lapse::Silent { .. } | Lapse::Grace => {
                     let key = TicketKey {
