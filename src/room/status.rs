@@ -301,12 +301,9 @@ impl Room {
             {
                 return found;
             }
-            let turn = Given {
-                until,
-                of_store: self.to_store_clock(until),
-            };
+            let of_store = self.call_until(&mut writer, &mut side, &found.id, until);
+            let turn = Given { until, of_store };
             side.gate.lent.insert(found.id, (claims.node, turn));
-            self.call_until(&mut writer, &mut side, &found.id, until);
         }
         Found::of(event, &found.id, None, now).unwrap_or(found)
     }
