@@ -12,6 +12,8 @@ use crate::sim::run::Held;
 
 /// Nodes note polls to a tenth of a second.
 const TICK: Duration = Duration::from_millis(200);
+/// What was seen elsewhere in the last moment need not have been heard of.
+const VIEW: Duration = Duration::from_secs(3);
 
 pub fn check(reading: &Reading<'_>) -> Verdict {
     let mut verdict = Verdict::new("I8 alive");
@@ -52,8 +54,9 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
     verdict
 }
 
-/// Whether the ticket was silent for long enough when it was removed. Whoever comes back after that
-/// finds nodes that have not heard of it yet, while they are cut off.
+/// Whether the ticket was silent for long enough when it was removed, or a view before: nodes believe
+/// silence by views that are so old. Whoever comes back after that finds nodes that have not heard of it
+/// yet, while they are cut off.
 fn was_silent(reading: &Reading<'_>, seen: &Seen, silent: impl Fn(Micros) -> Duration) -> bool {
     let Some(ticket) = reading.tickets.get(&seen.who) else {
         return false;
@@ -70,5 +73,10 @@ fn was_silent(reading: &Reading<'_>, seen: &Seen, silent: impl Fn(Micros) -> Dur
     let ttl = reading.run.plan.setting.policy.heartbeat_ttl;
     let removed = reading.run.expired.get(&ticket.id).into_iter().flatten();
     let mut of_this_place = removed.filter(|at| **at >= arrival && **at < seen.sent.after(apart));
-    !reading.clock_is_off() && of_this_place.any(|at| silent(*at) + apart >= ttl)
+    let was = |at: Micros| {
+        let lately = all.iter().map(|other| other.got);
+        let mut lately = lately.filter(|got| *got <= at && got.after(VIEW + apart) > at);
+        silent(at) + apart >= ttl || lately.any(|got| silent(got) + apart >= ttl)
+    };
+    !reading.clock_is_off() && of_this_place.any(|at| was(*at))
 }

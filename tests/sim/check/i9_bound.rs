@@ -1,10 +1,13 @@
 //! I9: every queue has a named maximum.
 
-use tidegate::model::TicketId;
+use tidegate::model::{Micros, TicketId};
 
 use super::Verdict;
 use super::reading::Reading;
 use crate::sim::history::{Answer, Seen};
+
+/// A store that was away is left alone for no longer, in microseconds.
+const ALONE: u64 = 15_000_000;
 
 pub fn check(reading: &Reading<'_>) -> Verdict {
     let mut verdict = Verdict::new("I9 bound");
@@ -17,13 +20,21 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
     // Each node stops at the bound as far as it has heard; and whoever comes back with a token after
     // a node died, while others took the places, has one all the same.
     let shares = u64::from(setting.nodes) + reading.deaths().count() as u64;
-    // So has whoever missed a turn and came back, told or not.
-    let back = reading.holders.keys().filter(|id| may_be_back(reading, id));
+    // So has whoever missed a turn and came back, told or not; and who took the place of one that was
+    // called, and shows their token to a node that could not hear of that turn.
+    let more = |id: &&TicketId| may_be_back(reading, id) || is_called_unheard(reading, id);
+    let back = reading.holders.keys().filter(more);
     let line = u64::from(setting.policy.max_waiting) * shares + back.count() as u64;
     verdict.expect(run.longest <= line, || {
         format!("a line held {} tickets, of {line}", run.longest)
     });
     verdict
+}
+
+/// Whether a ticket's turn was given while a node may have been cut off, or have left the store alone.
+fn is_called_unheard(reading: &Reading<'_>, id: &TicketId) -> bool {
+    let called = reading.called.get(id);
+    called.is_some_and(|at| reading.disturbed(Micros(at.0 - ALONE), *at))
 }
 
 /// Whether somebody asked about a ticket after it had a turn, and had not been let in by that: a gate's
