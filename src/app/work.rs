@@ -13,6 +13,7 @@ use crate::journal::flush::Flusher;
 use crate::journal::follow::PACE_GATES;
 use crate::journal::health::Health;
 use crate::journal::lane::Journal;
+use crate::model::Micros;
 use crate::room::{Room, SETTLED_AFTER};
 use crate::store::Store;
 
@@ -62,7 +63,7 @@ impl Work {
             clock,
         } = handles.clone();
         let (drain, drained) = watch::channel(false);
-        let dumped = Arc::clone(&room);
+        let (dumped, asked) = (Arc::clone(&room), clock.clone());
         let in_fleet = !room.is_alone();
         let flusher = Flusher {
             journal,
@@ -72,6 +73,7 @@ impl Work {
             in_fleet,
             dump: Box::new(move |lane, since| {
                 let mut all = Vec::new();
+                dumped.put_off_leaves(Micros(asked.now_micros()));
                 dumped.dump(lane, since, |event, records| {
                     all.push((event.clone(), records))
                 });

@@ -224,6 +224,10 @@ pub struct EnterRequest {
 /// A store that falls back, and is not lost as a whole, lost less than this, in microseconds.
 pub const LOST_AT_MOST: u64 = 120_000_000;
 
+/// Steps of a gate in one life of it: versions count them in the lower half, and in the upper one how
+/// often a gate that knew nothing was told of what was.
+pub const LIFE: u64 = 1 << 32;
+
 /// "You may have lost some of these": what a node knows of turns and entries.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SettleRequest {

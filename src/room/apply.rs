@@ -280,9 +280,6 @@ impl Room {
         if event.line.find(&id).is_none_or(|view| view.state.is_gone()) {
             return;
         }
-        // By a clock that is off it would outlast whatever is said after it.
-        let believed = now.after(self.identity.skew_max);
-        let at = if at > believed { now } else { at };
         let (polled, told) = event.line.sightings(&id).unwrap_or_default();
         if told > at || polled > told && polled.after(SEEN_TO) > at {
             // Perhaps only this node knows: whoever took the beacon has to. When it was, and not that
@@ -468,7 +465,7 @@ impl Room {
         let Origin::Gate { version } = origin else {
             return;
         };
-        side.gate.version = side.gate.version.max(version);
+        side.gate.note_version(now, version);
         if called > 0 {
             side.gate.stepped_at = now;
             let departures = std::mem::take(&mut side.departures);

@@ -9,7 +9,7 @@ use super::side::Side;
 use super::tick::HEARING;
 use super::{Room, join};
 use crate::model::token::{self, Claims};
-use crate::model::{EventId, Gone, Kind, Micros, TicketKey};
+use crate::model::{EventId, Gone, Kind, Micros, Record, TicketKey};
 
 /// The line's word for how a ticket went.
 pub(super) const fn reason(why: Gone) -> Reason {
@@ -168,17 +168,25 @@ impl Room {
     /// A node has started anew: no store told it who is leaving, so that it would tell nobody of
     /// those who come back to it, nor who is back after a missed turn, whom nobody counts.
     pub(super) fn tell_newcomer(&self, now: Micros) {
+        self.put_off_leaves(now);
         for event in self.events.all() {
             let late_grace = crate::model::micros(event.policy.load().late_grace);
             let writer = event.line.write();
-            let leaves = event.side.lock().leaving.put_off(now.after(HEARING));
-            for (id, said) in leaves {
-                self.record(now, &event, Kind::Leaving, id, said);
+            let leaves = event.side.lock().leaving.to_end();
+            for Record { kind, id, at } in leaves {
+                self.record(now, &event, kind, id, at);
             }
             for (key, until) in writer.returned() {
                 let ended = Micros(until.0.saturating_sub(late_grace));
                 self.record_turn(now, &event, Kind::Returned, key.id, ended);
             }
+        }
+    }
+
+    /// Goodbyes are told once more, and who came back meanwhile is to be heard of.
+    pub fn put_off_leaves(&self, now: Micros) {
+        for event in self.events.all() {
+            event.side.lock().leaving.put_off(now.after(HEARING));
         }
     }
 

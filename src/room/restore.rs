@@ -82,7 +82,7 @@ impl Room {
         };
         let mut writer = event.line.write();
         let mut side = event.side.lock();
-        side.gate.version = gate.version;
+        side.gate.note_version(now, gate.version);
         side.gate.active = gate.active;
         side.gate.open_turns = u32::try_from(gate.called.len()).unwrap_or(u32::MAX);
         // Turns are told on the store's clock; here they end on ours.
@@ -122,15 +122,19 @@ impl Room {
         self.schedule.at(now, &event);
     }
 
-    /// Hands out, as records, all that memory holds of one partition, sightings too, or only the joins and
-    /// removals since a moment that is not 0: for a store that missed some. `take` is called once an
-    /// event, without any lock held.
+    /// Hands out, as records, all that memory holds of one partition, sightings and goodbyes too, or only
+    /// the joins and removals since a moment that is not 0: for a store that missed some. `take` is called
+    /// once an event, without any lock held.
     pub fn dump(&self, partition: u16, since: Micros, mut take: impl FnMut(&EventId, Vec<Record>)) {
         for event in self.events.all() {
             let mut records = self.dump_event(&event, Some(partition));
             if since > Micros(0) {
                 // Who lives has heard of sightings, and none of them lasts.
                 records.retain(|record| record.at >= since && record.kind != Kind::Seen);
+            } else {
+                let leaves = event.side.lock().leaving.to_end();
+                let of = |id: &TicketId| id.partition(self.journal.partitions()) == partition;
+                records.extend(leaves.into_iter().filter(|leave| of(&leave.id)));
             }
             if !records.is_empty() {
                 take(&event.id, records);

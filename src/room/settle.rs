@@ -58,9 +58,6 @@ impl Room {
                 let since = side.shares.told_since(since).unwrap_or(since).min(since);
                 let gate = &mut side.gate;
                 gate.doubted = gate.doubted.min(Some(since)).or(Some(since));
-                if since == Micros(0) {
-                    gate.lost_at = Some(now);
-                }
             }
             self.schedule.at(now, &event);
         }
@@ -69,7 +66,6 @@ impl Room {
     /// A gate answered with an earlier version than it had: it lost some, or all.
     pub(super) fn doubt(now: Micros, gate: &mut super::side::LocalGate, version: u64) {
         let since = if version <= 1 {
-            gate.lost_at = Some(now);
             Micros(0)
         } else {
             Micros(now.0.saturating_sub(LOST_AT_MOST))

@@ -7,8 +7,8 @@ use ahash::AHashMap;
 
 use super::eta::Measured;
 use super::shares::Shares;
-use crate::model::gate::{Kept, Turn};
-use crate::model::{Micros, NodeId, PolicyPatch, Record, TicketId, TicketKey};
+use crate::model::gate::{Kept, LIFE, Turn};
+use crate::model::{Kind, Micros, NodeId, PolicyPatch, Record, TicketId, TicketKey};
 
 /// How many waits are sampled at once to compare what was promised with what came.
 const PROMISES_MAX: usize = 256;
@@ -54,7 +54,7 @@ pub(super) struct LocalGate {
     pub serial: u64,
     /// The gate may have lost what happened after this moment: it is told before it is asked.
     pub doubted: Option<Micros>,
-    /// When the store was last found to know nothing of the gate, as a whole.
+    /// When the gate was last found to have lost all it knew.
     pub lost_at: Option<Micros>,
     /// A request is on its way.
     pub asking: bool,
@@ -91,6 +91,14 @@ pub(super) struct LocalGate {
 }
 
 impl LocalGate {
+    /// Hears of a version of the gate.
+    pub fn note_version(&mut self, now: Micros, version: u64) {
+        if version / LIFE > self.version / LIFE {
+            self.lost_at = Some(now);
+        }
+        self.version = self.version.max(version);
+    }
+
     /// Notes a turn as its gate has it.
     pub fn note_turn(&mut self, turn: &Turn) {
         if self.turns.len() < TURNS_MAX || self.turns.contains_key(&turn.id) {
@@ -232,15 +240,25 @@ impl Leaving {
         }
     }
 
-    /// The leaves that this node ends, with when each was said; none of them ends before `until` now.
-    pub fn put_off(&mut self, until: Micros) -> Vec<(TicketId, Micros)> {
-        let by_time = std::mem::take(&mut self.by_time);
-        let put_off = by_time.into_iter().filter_map(|(at, id)| {
-            let said = self.said(&id)?;
-            self.start(id, said, at.max(until));
-            Some((id, said))
+    /// The leaves that this node ends, as they were told.
+    pub fn to_end(&self) -> Vec<Record> {
+        let leaves = self.by_time.iter().filter_map(|(_, id)| {
+            Some(Record {
+                kind: Kind::Leaving,
+                id: *id,
+                at: self.said(id)?,
+            })
         });
-        put_off.collect()
+        leaves.collect()
+    }
+
+    /// None of the leaves that this node ends does so before `until`.
+    pub fn put_off(&mut self, until: Micros) {
+        for (at, id) in std::mem::take(&mut self.by_time) {
+            if let Some(said) = self.said(&id) {
+                self.start(id, said, at.max(until));
+            }
+        }
     }
 
     /// Takes out the earliest whose grace is over.

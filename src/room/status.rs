@@ -403,9 +403,12 @@ impl Room {
                 return Err(TokenRefusal::NotFound);
             };
             if view.leaving {
+                // Later than the goodbye that it undoes, by whichever clock that was said.
+                let said = side.leaving.said(&found.id).unwrap_or_default();
+                let seen = self.clock.tick(now).max(Micros(said.0.saturating_add(1)));
                 writer.set_leaving(&found.id, false);
                 side.leaving.cancel(&found.id);
-                self.record(now, &event, Kind::Seen, found.id, self.clock.tick(now));
+                self.record(now, &event, Kind::Seen, found.id, seen);
             }
             let key = TicketKey {
                 arrival: view.time,

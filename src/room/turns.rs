@@ -341,7 +341,7 @@ impl Room {
     ) {
         let gate = &mut side.gate;
         // Meanwhile the feed may have told of later versions.
-        gate.version = answer.version.max(gate.version);
+        gate.note_version(now, answer.version);
         gate.answered_at = now;
         gate.level = answer.level;
         let away = |all: &[Kept]| -> Vec<Kept> {

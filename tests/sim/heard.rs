@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::model::Policy;
+use tidegate::model::{Policy, PolicyPatch};
 use tidegate::room::answer::Phase;
 
 use super::fleet::Fleet;
@@ -135,6 +135,70 @@ fn who_is_back_is_called_though_a_clock_is_off() {
             assert!(ready(&fleet), "node {node} off by {off} holds it up");
         }
     }
+}
+
+/// A goodbye is undone by a poll anywhere, though it was said later by its own node's clock, or far
+/// earlier.
+#[test]
+fn who_is_back_after_a_goodbye_is_called_though_a_clock_is_off() {
+    for (off, taker) in [
+        (-24_000_000, 0),
+        (-24_000_000, 1),
+        (24_000_000, 0),
+        (24_000_000, 1),
+    ] {
+        for node in 0..2 {
+            let mut clocks = [(0, 0); 2];
+            clocks[node].0 = off;
+            let mut fleet = two(still(), 4, clocks);
+            fleet.pass(16 * SECOND);
+            let token = fleet.join(0).token;
+            fleet.pass(SECOND);
+            (0..100).for_each(|_| drop(fleet.join(0)));
+            fleet.leave_softly(taker, &token);
+            fleet.pass(SECOND);
+            fleet.status(1 - taker, &token).unwrap();
+            fleet.pass(SECOND);
+            fleet.world.patch(&PolicyPatch {
+                paused: Some(false),
+                ..PolicyPatch::default()
+            });
+            fleet.pass(4 * SECOND);
+            let standing = fleet.status(1 - taker, &token).unwrap();
+            assert!(standing.ready, "node {node} off by {off} holds it up");
+        }
+    }
+}
+
+/// A goodbye for which the journal had no room is told all the same: it may be undone elsewhere.
+#[test]
+fn who_is_back_after_a_goodbye_that_was_dropped_stays() {
+    let mut fleet = Fleet::with(Setting {
+        nodes: 2,
+        partitions: 1,
+        policy: still(),
+        latency: 0,
+        journal: 8,
+        clocks: vec![(0, 0); 2],
+        seed: 1,
+    });
+    let mut others = Vec::new();
+    for _ in 0..12 {
+        others.push(fleet.join(1).token);
+        fleet.pass(SECOND);
+    }
+    let token = fleet.join(1).token;
+    fleet.pass(SECOND);
+    fleet.trouble(Trouble::Refused, Set::one(0));
+    for other in &others {
+        fleet.leave(0, other);
+    }
+    fleet.leave_softly(0, &token);
+    fleet.heal();
+    fleet.pass(SECOND);
+    fleet.status(1, &token).unwrap();
+    fleet.pass(9 * SECOND);
+    assert_eq!(fleet.places(&token), [1; 2]);
 }
 
 /// A node that is alone hears its gates in the feed, too: its own question may have been answered to

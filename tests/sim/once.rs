@@ -147,3 +147,41 @@ fn a_node_that_has_just_started_takes_nobody_for_gone_before_it_heard_all() {
         assert!(!matches!(at_two, Err(TokenRefusal::Gone(_))));
     }
 }
+
+/// A store is wiped, and the only node that knows of an entry does not hear it yet. The others tell the
+/// gate what they know before they ask it, so that no answer is news to them.
+#[test]
+fn nobody_is_called_by_a_wiped_gate_before_all_have_told_who_entered() {
+    let hasty = Policy {
+        ready_ttl: SECOND,
+        pass_ttl: 60 * SECOND,
+        ..policy()
+    };
+    let mut fleet = Fleet::new(NODES, hasty);
+    // It was just looked at whether the store is still the same.
+    fleet.pass(5 * SECOND);
+    let token = fleet.join(0).token;
+    fleet.pass(SECOND / 2);
+    fleet.trouble(Trouble::Cut, Set(0b110));
+    let pass = fleet.enter(0, &token).unwrap();
+    fleet.wipe();
+    fleet.heal();
+    fleet.trouble(Trouble::Cut, Set::one(0));
+    fleet.notice();
+    // The turn lapses unused, as far as the others know.
+    fleet.pass(5 * SECOND / 2);
+    fleet.heal();
+    for _ in 0..24 {
+        fleet.pass(SECOND / 2);
+        for node in 1..NODES {
+            if let Ok(again) = fleet.enter(node, &token) {
+                assert_eq!(again, pass, "it was called anew");
+            }
+        }
+    }
+    fleet.until_heard();
+    fleet.pass(SECOND);
+    for node in 0..NODES {
+        assert_eq!(fleet.enter(node, &token).unwrap(), pass);
+    }
+}

@@ -1,7 +1,7 @@
 //! A gate that lost what it had acknowledged learns it again from the nodes.
 
 use super::{Change, Gate, TURN, lapsed};
-use crate::model::gate::{GatePolicy, LOST_AT_MOST, SettleRequest};
+use crate::model::gate::{GatePolicy, LIFE, LOST_AT_MOST, SettleRequest};
 use crate::model::{Micros, NodeId};
 
 impl Gate {
@@ -107,8 +107,12 @@ impl Gate {
             self.pay(given, turn.until, request);
             self.learn(learnt, changes);
         }
-        // Whoever knew an earlier version knows too little now.
-        self.bucket.version = self.bucket.version.max(request.version).saturating_add(1);
+        // Whoever knew an earlier version knows too little now, and that all was lost is known from it.
+        let known = self.bucket.version.max(request.version);
+        self.bucket.version = match self.bucket.version {
+            0 => (known / LIFE + 1) * LIFE,
+            _ => known + 1,
+        };
     }
 
     /// Pays for a turn that was given then, and of which so much is known that it is not inherited if

@@ -15,6 +15,7 @@ local LAPSES_MAX = 4096
 local SILENT_AFTER = 2000000
 local FREED_AFTER = 30000000
 local LOST_AT_MOST = 120000000
+local LIFE = 4294967296
 local CALLED, MISSED, ENTERED = 3, 4, 9
 
 local now = clock(ARGV[1])

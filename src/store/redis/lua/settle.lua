@@ -63,6 +63,11 @@ for k = turns_from, #ARGV, 2 do
     end
   end
 end
-bucket.version = math.max(bucket.version, tonumber(ARGV[16])) + 1
+local known = math.max(bucket.version, tonumber(ARGV[16]))
+if bucket.version == 0 then
+  bucket.version = (math.floor(known / LIFE) + 1) * LIFE
+else
+  bucket.version = known + 1
+end
 finish()
 return 1
