@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 
 use super::refusal::{Code, Refusal};
 use super::reply::Reply;
-use super::route::EVENTS;
+use super::route::{EVENTS, OVERRIDES};
 use super::server::Face;
 use super::{Shared, body, in_time, token};
 use crate::model::policy::{Policy, PolicyMistake, PolicyPatch, moment_text};
@@ -172,6 +172,7 @@ fn invalid_event(error: EventIdError) -> Refusal {
 /// The event that the path names.
 fn event_of(parts: &Parts) -> Result<EventId, Refusal> {
     let name = parts.uri.path().strip_prefix(EVENTS).unwrap_or_default();
+    let name = name.strip_suffix(OVERRIDES).unwrap_or(name);
     EventId::new(&super::token::unescape(name)).map_err(invalid_event)
 }
 
@@ -234,7 +235,7 @@ pub(super) async fn patch_event(
     Err(Unavailable("the policy is being changed elsewhere".to_owned()).into())
 }
 
-/// Goes back to the configured policy.
+/// Goes back to the configured policy: what was changed at run time is gone.
 pub(super) async fn reset_event(shared: &Shared, parts: &Parts) -> Result<Reply, Refusal> {
     let event = event_of(parts)?;
     if shared.room.policy(&event).is_none() {

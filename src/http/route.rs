@@ -30,6 +30,7 @@ pub(super) enum Route {
     AdminNodes,
     Flush,
     Event,
+    Overrides,
     Introspect,
     Complete,
     Unknown,
@@ -52,6 +53,7 @@ pub const ROUTES: &[&str] = &[
     "admin_nodes",
     "flush_test_data",
     "event_policy",
+    "event_overrides",
     "pass_introspect",
     "pass_complete",
     "unknown",
@@ -61,6 +63,8 @@ pub const ROUTES: &[&str] = &[
 pub(super) const STATUS: &str = "/api/v1/queue/status";
 /// Where event policies are; the event's name follows.
 pub(super) const EVENTS: &str = "/api/v1/admin/events/";
+/// What follows the event's name where its changes at run time are.
+pub(super) const OVERRIDES: &str = "/overrides";
 
 impl Route {
     fn of(path: &str, face: Face) -> Self {
@@ -81,10 +85,17 @@ impl Route {
             "/api/v1/admin/flush-test-data" => Self::Flush,
             "/api/v1/passes/introspect" => Self::Introspect,
             "/api/v1/passes/complete" => Self::Complete,
-            _ => match path.strip_prefix(EVENTS) {
-                Some(event) if !event.is_empty() && !event.contains('/') => Self::Event,
-                _ => Self::Unknown,
-            },
+            _ => path.strip_prefix(EVENTS).map_or(Self::Unknown, |rest| {
+                let (event, known) = match rest.strip_suffix(OVERRIDES) {
+                    Some(event) => (event, Self::Overrides),
+                    None => (rest, Self::Event),
+                };
+                if event.is_empty() || event.contains('/') {
+                    Self::Unknown
+                } else {
+                    known
+                }
+            }),
         };
         if known.is_for(face) {
             known
@@ -112,6 +123,7 @@ impl Route {
             | Self::AdminNodes
             | Self::Flush
             | Self::Event
+            | Self::Overrides
             | Self::Introspect
             | Self::Complete => matches!(face, Face::Admin { .. }),
         }
@@ -121,7 +133,13 @@ impl Route {
     const fn is_queue(self) -> bool {
         matches!(
             self,
-            Self::Join | Self::Status | Self::Enter | Self::Leave | Self::Flush | Self::Event
+            Self::Join
+                | Self::Status
+                | Self::Enter
+                | Self::Leave
+                | Self::Flush
+                | Self::Event
+                | Self::Overrides
         )
     }
 
@@ -136,7 +154,8 @@ impl Route {
                 "POST, OPTIONS"
             }
             Self::Leave => "POST, DELETE, OPTIONS",
-            Self::Event => "GET, HEAD, PATCH, DELETE, OPTIONS",
+            Self::Event => "GET, HEAD, PATCH, OPTIONS",
+            Self::Overrides => "DELETE, OPTIONS",
             Self::Status
             | Self::Healthz
             | Self::Readyz
@@ -291,7 +310,7 @@ fn decide(
             admin::may_read(shared, face, parts).and_then(|()| admin::event(shared, parts)),
         ),
         (Route::Event, Method::Patch) => changes(Waits::PatchEvent),
-        (Route::Event, Method::Delete) => changes(Waits::ResetEvent),
+        (Route::Overrides, Method::Delete) => changes(Waits::ResetEvent),
         (Route::Flush, Method::Post) => changes(Waits::Flush),
         (Route::Complete, Method::Post) => changes(Waits::Complete),
         (Route::Introspect, Method::Post) => match admin::may_read(shared, face, parts) {
@@ -319,6 +338,7 @@ fn decide(
             | Route::AdminNodes
             | Route::Flush
             | Route::Event
+            | Route::Overrides
             | Route::Introspect
             | Route::Complete,
             Method::Get | Method::Post | Method::Delete | Method::Patch | Method::Other,
@@ -374,6 +394,10 @@ mod tests {
         assert_eq!(Route::of("/metrics", ADMIN), Route::Metrics);
         assert_eq!(Route::of("/api/v1/admin/events/", ADMIN), Route::Unknown);
         assert_eq!(Route::of("/api/v1/admin/events/a/b", ADMIN), Route::Unknown);
+        let overrides = |event: &str| Route::of(&format!("{EVENTS}{event}{OVERRIDES}"), ADMIN);
+        assert_eq!(overrides("a"), Route::Overrides);
+        assert_eq!(overrides(""), Route::Unknown);
+        assert_eq!(overrides("a/b"), Route::Unknown);
         assert_eq!(Route::of("/healthz/", Face::Visitor), Route::Unknown);
     }
 }

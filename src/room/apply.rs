@@ -1,7 +1,7 @@
 //! Another node's records, and the gate's, become part of this memory.
 //!
 //! All of it is harmless when it comes twice, late, or in another order: joins and removals merge,
-//! and a word about a turn is passed over when the ticket has moved on since.
+//! and so do words about turns, see [`super::words`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,12 @@ use std::time::Duration;
 use super::Room;
 use super::eta::Measured;
 use super::event::Event;
-use super::leave::reason;
-use super::line::{LineWriter, State, View};
+use super::line::{LineWriter, State};
 use super::restore::SEEN_TO;
 use super::side::Side;
-use super::tick::was_back;
+use super::tick::{REASON_TOLD, was_back};
 use crate::model::gate::Turn;
-use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Policy, Record};
+use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record};
 use crate::model::{TicketId, TicketKey};
 
 /// The epoch in batches that gates write into the feed, in the same step that gives turns or lets
@@ -25,9 +24,6 @@ pub const GATE_EPOCH: u32 = 0;
 
 /// Records applied while the line's writer is held.
 const APPLIED_AT_ONCE: usize = 2_048;
-/// What two readings of the same moment may be apart, besides the clocks: a tick of the line and a
-/// little for the store's clock.
-const SLACK: Duration = Duration::from_millis(200);
 /// A join heard of this late counts as seen when it is heard of: of what came since nobody told.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -150,22 +146,6 @@ impl Room {
         }
     }
 
-    /// A ticket has become known: what was heard of its turn before counts now.
-    pub(super) fn catch_up(
-        &self,
-        now: Micros,
-        event: &Event,
-        writer: &mut LineWriter<'_>,
-        side: &mut Side,
-        key: &TicketKey,
-    ) {
-        side.rewind(key);
-        if let Some(word) = side.early.take(&key.id) {
-            // Times in kept words are on our clock already.
-            self.merge_turn(now, event, writer, side, &word);
-        }
-    }
-
     /// Merges one record that is not a join. Answers whether it is a turn that is news.
     fn merge_one(
         &self,
@@ -176,18 +156,8 @@ impl Room {
         record: &Record,
         origin: Origin,
     ) -> bool {
-        let Record { kind, id, mut at } = *record;
+        let Record { kind, id, at } = *record;
         let of_gate = matches!(origin, Origin::Gate { .. });
-        // That of an entry is the same to all, since the pass is made from it.
-        if kind.is_of_turn() {
-            at = self.by_our_clock(at);
-        }
-        if of_gate && kind == Kind::Called {
-            side.gate.note_turn(&Turn {
-                id,
-                until: record.at,
-            });
-        }
         match kind {
             Kind::Joined => false,
             Kind::Seen => {
@@ -208,15 +178,16 @@ impl Room {
                 false
             }
             Kind::Called | Kind::Missed | Kind::Returned => {
+                let until = self.by_our_clock(at);
                 if let (Kind::Called, Origin::Node(node)) = (kind, origin)
-                    && at > now
+                    && until > now
                 {
                     // A turn out of that node's lease: entering here tells the gate of it.
-                    side.gate.lent.insert(id, (node, Turn { id, until: at }));
+                    side.gate.lent.insert(id, (node, Turn { id, until }));
                 } else if of_gate {
                     side.gate.lent.remove(&id);
                 }
-                self.merge_turn(now, event, writer, side, &Record { kind, id, at })
+                self.merge_turn(now, event, writer, side, record)
             }
         }
     }
@@ -264,7 +235,8 @@ impl Room {
         if let State::Missed { until } = view.state
             && was_back(&event.policy.load(), until, record.at)
         {
-            merge_return(now, writer, side, &record.id, until);
+            writer.give_back(&record.id);
+            side.returned_until = now.after(REASON_TOLD);
         }
     }
 
@@ -309,15 +281,12 @@ impl Room {
         if mutant!(TombstoneForgotten) && before.is_none() {
             return;
         }
-        let removed = writer.remove(&id, at, reason(why));
+        let removed = self.strike(now, event, writer, side, &id, (at, why));
         self.uncovered(now, event, before.map(|view| view.time), &id);
         let was_live = removed.was.is_some_and(|state| !state.is_gone());
-        if was_live && removed.now.is_some_and(|state| state.is_gone()) {
-            side.forget(&id);
-            side.early.take(&id);
-            if why != Gone::Entered {
-                side.departures = side.departures.saturating_add(1);
-            }
+        let is_gone = removed.now.is_some_and(|state| state.is_gone());
+        if was_live && is_gone && why != Gone::Entered {
+            side.departures = side.departures.saturating_add(1);
         }
     }
 
@@ -336,9 +305,7 @@ impl Room {
             return;
         }
         let Record { id, at, .. } = *record;
-        writer.remove(&id, at, reason(Gone::Entered));
-        side.forget(&id);
-        side.early.take(&id);
+        self.strike(now, event, writer, side, &id, (at, Gone::Entered));
         if self.is_home(now, event.home_key) {
             self.record(now, event, Kind::Entered, id, at);
         }
@@ -359,98 +326,6 @@ impl Room {
         if before.is_some_and(|before| before < view.time) {
             self.record(now, event, Kind::Joined, *id, view.time);
         }
-    }
-
-    /// A word about a turn, on our clock. Answers whether it called somebody.
-    pub(super) fn merge_turn(
-        &self,
-        now: Micros,
-        event: &Event,
-        writer: &mut LineWriter<'_>,
-        side: &mut Side,
-        word: &Record,
-    ) -> bool {
-        let Record { kind, id, at } = *word;
-        let Some(view) = event.line.find(&id) else {
-            side.early.keep(*word);
-            return false;
-        };
-        let policy = event.policy.load();
-        let grace = |ended: Micros| ended.after(policy.late_grace);
-        // The same turn, or an earlier one, by clocks that differ.
-        let slack = SLACK + self.identity.skew_max;
-        let is_over = |until: Micros| until <= at.after(slack);
-        if view.state == State::Waiting && !self.is_of_this_life(now, writer, &view, at, &policy) {
-            return false;
-        }
-        match (kind, view.state) {
-            (Kind::Called, State::Waiting) => {
-                writer.call(&id, at);
-                if let Some((promised, real)) = side.kept(now, &id) {
-                    self.promises.note(promised, real);
-                }
-                true
-            }
-            (Kind::Called, State::Missed { .. } | State::Returned) if at > now => {
-                writer.call(&id, at);
-                true
-            }
-            (Kind::Called, State::Called { .. }) => {
-                writer.call(&id, at);
-                false
-            }
-            (Kind::Called, State::Left | State::Expired) if at > now => {
-                // Left before the call was heard of: one node gives the turn back.
-                if self.is_home(now, event.home_key) {
-                    side.gate.given_back.push(id);
-                }
-                false
-            }
-            (Kind::Missed, State::Called { until }) if is_over(until) => {
-                writer.miss(&id, grace(at));
-                false
-            }
-            // Nothing was heard of the turn before.
-            (Kind::Missed, State::Waiting) => {
-                writer.call(&id, at);
-                writer.miss(&id, grace(at));
-                false
-            }
-            (Kind::Returned, State::Waiting) => {
-                writer.call(&id, at);
-                merge_return(now, writer, side, &id, grace(at));
-                false
-            }
-            (Kind::Returned, State::Called { until }) if is_over(until) => {
-                merge_return(now, writer, side, &id, grace(at));
-                false
-            }
-            (Kind::Returned, State::Missed { until }) if until <= grace(at).after(slack) => {
-                merge_return(now, writer, side, &id, grace(at));
-                false
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether a turn that ends at `end`, on our clock, was given to a waiting ticket since it joined,
-    /// and not before it left and joined again: then it is that of another place. Clocks differ, so
-    /// without a known removal, or when that was long before the join, some of that is forgiven.
-    fn is_of_this_life(
-        &self,
-        now: Micros,
-        writer: &LineWriter<'_>,
-        view: &View,
-        end: Micros,
-        policy: &Policy,
-    ) -> bool {
-        let Some(removed) = writer.removed(&view.id) else {
-            return true;
-        };
-        let away = view.time.since(removed) / 2;
-        let given = end.after(away.min(SLACK + self.identity.skew_max));
-        // Its arrival may be stamped by a clock that is ahead.
-        given >= view.time.min(now).after(policy.ready_ttl)
     }
 
     /// Takes over what a gate's own batch says of the gate.
@@ -474,17 +349,4 @@ impl Room {
             measured.note(now, called, departures, waiting);
         }
     }
-}
-
-/// A called ticket, or one that missed its turn, is back: it waits at its own place again.
-fn merge_return(
-    now: Micros,
-    writer: &mut LineWriter<'_>,
-    side: &mut Side,
-    id: &TicketId,
-    grace: Micros,
-) {
-    writer.miss(id, grace);
-    writer.give_back(id);
-    side.returned_until = now.after(super::tick::REASON_TOLD);
 }

@@ -189,7 +189,8 @@ impl Room {
             let Some(view) = event.line.find(&request.id).filter(called) else {
                 return false;
             };
-            self.note_return(now, &event, &mut writer, &view, &event.policy.load());
+            let policy = event.policy.load();
+            self.note_return(now, &event, &mut writer, &mut side, &view, &policy);
             side.gate.leased.remove(&request.id);
             side.gate.lent.remove(&request.id);
         }

@@ -140,11 +140,12 @@ impl Room {
         let peers = self.identity.fleet.saturating_sub(1);
         let unheard = side.joins.unheard(peers, far);
         let ticket = TicketKey { arrival, id };
+        self.catch_up(now, event, &mut writer, &mut side, &ticket);
         if let Some(turn) = self.instant_turn(now, event, &policy, &mut side, ticket) {
-            writer.call(&id, turn.until);
+            let end = self.call_until(&mut writer, &mut side, &id, turn.until);
             if !self.is_alone() && policy.order != Order::Passthrough {
                 // The other nodes hear of the turn together with the ticket.
-                self.record_turn(now, event, Kind::Called, id, turn.until);
+                self.record(now, event, Kind::Called, id, end);
             }
         }
         drop(side);
@@ -283,19 +284,6 @@ impl Room {
         at: Micros,
     ) -> (u16, u64) {
         self.journal.append(now, &event.id, Record { kind, id, at })
-    }
-
-    /// Appends a word about a turn, which is told on the store's clock: of two nodes whose clocks are far
-    /// apart, each would take the other's words for those of another turn.
-    pub(super) fn record_turn(
-        &self,
-        now: Micros,
-        event: &Event,
-        kind: Kind,
-        id: TicketId,
-        at: Micros,
-    ) {
-        self.record(now, event, kind, id, self.to_store_clock(at));
     }
 
     /// Appends a record that waits for company: nobody is in a hurry to hear of it.

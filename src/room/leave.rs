@@ -125,14 +125,13 @@ impl Room {
         let before = event.line.find(&key.id);
         // Who entered is told of at once: should the gate forget it, the other nodes must not.
         let patient = self.waits_far(now, event, before);
-        writer.remove(&key.id, at, reason(why));
+        self.strike(now, event, writer, side, &key.id, (at, why));
         if patient {
             self.record_patiently(now, event, why.kind(), key.id, at);
         } else {
             self.record(now, event, why.kind(), key.id, at);
         }
         self.uncovered(now, event, before.map(|view| view.time), &key.id);
-        side.forget(&key.id);
         if why == Gone::Entered {
             side.gate.leased.remove(&key.id);
             Tally::add(&event.tally.entered);
@@ -141,7 +140,7 @@ impl Room {
         Tally::add(&event.tally.left);
         side.departures = side.departures.saturating_add(1);
         if before.is_some_and(|view| matches!(view.state, State::Called { .. })) {
-            side.gate.given_back.push(key.id);
+            side.gate.give_back(key.id);
         }
     }
 
@@ -170,15 +169,15 @@ impl Room {
     pub(super) fn tell_newcomer(&self, now: Micros) {
         self.put_off_leaves(now);
         for event in self.events.all() {
-            let late_grace = crate::model::micros(event.policy.load().late_grace);
             let writer = event.line.write();
-            let leaves = event.side.lock().leaving.to_end();
-            for Record { kind, id, at } in leaves {
+            let side = event.side.lock();
+            for Record { kind, id, at } in side.leaving.to_end() {
                 self.record(now, &event, kind, id, at);
             }
-            for (key, until) in writer.returned() {
-                let ended = Micros(until.0.saturating_sub(late_grace));
-                self.record_turn(now, &event, Kind::Returned, key.id, ended);
+            for key in writer.returned() {
+                if let Some(ended) = side.gate.turns.get(&key.id) {
+                    self.record(now, &event, Kind::Returned, key.id, *ended);
+                }
             }
         }
     }

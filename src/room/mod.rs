@@ -31,6 +31,7 @@ mod side;
 mod status;
 mod tick;
 mod turns;
+mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -106,7 +106,7 @@ impl Room {
             }
             room
         });
-        let returned = writer.returned().take(RETURNED_MAX).map(|(key, _)| key);
+        let returned = writer.returned().take(RETURNED_MAX);
         candidates.extend(returned.filter(|key| !passes_over(key)));
         candidates.sort_unstable();
         candidates.truncate(most);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Room;
 use super::event::Event;
-use super::leave::reason;
 use super::line::State;
 use crate::model::gate::GateView;
 use crate::model::{EventId, Gone, Kind, Micros, Record, TicketId, TicketKey};
@@ -61,10 +60,12 @@ impl Room {
         self.events
             .note_moved(&event, removed.clone().map(|(id, ..)| *id));
         let mut writer = event.line.write();
+        let mut side = event.side.lock();
         for (id, at, why) in removed {
             self.clock.observe(*at, now, self.identity.skew_max);
-            writer.remove(id, *at, reason(*why));
+            self.strike(now, &event, &mut writer, &mut side, id, (*at, *why));
         }
+        drop(side);
         drop(writer);
         self.schedule.at(now, &event);
     }
@@ -85,25 +86,19 @@ impl Room {
         side.gate.note_version(now, gate.version);
         side.gate.active = gate.active;
         side.gate.open_turns = u32::try_from(gate.called.len()).unwrap_or(u32::MAX);
-        // Turns are told on the store's clock; here they end on ours.
         self.note_store_clock(now, gate.now, Duration::MAX);
-        let ours = |until: Micros| self.by_our_clock(until);
         let late_grace = crate::model::micros(event.policy.load().late_grace);
         let called = gate.called.iter().map(|turn| Record {
             kind: Kind::Called,
             id: turn.id,
-            at: ours(turn.until),
+            at: turn.until,
         });
         let missed = gate.missed.iter().map(|turn| Record {
             kind: Kind::Missed,
             id: turn.id,
             // One that was told again after a loss is remembered for longer.
-            at: ours(Micros(turn.until.0.saturating_sub(late_grace))).min(now),
+            at: Micros(turn.until.0.saturating_sub(late_grace)).min(gate.now),
         });
-        for turn in &gate.called {
-            side.gate.note_turn(turn);
-        }
-        // Turns that are open all the same were told again: the open ones come last.
         for word in missed.chain(called) {
             self.merge_turn(now, &event, &mut writer, &mut side, &word);
         }
@@ -113,7 +108,14 @@ impl Room {
                 .find(id)
                 .is_some_and(|view| view.state == State::Entered);
             if !entered {
-                writer.remove(id, *at, reason(Gone::Entered));
+                self.strike(
+                    now,
+                    &event,
+                    &mut writer,
+                    &mut side,
+                    id,
+                    (*at, Gone::Entered),
+                );
                 self.record(now, &event, Kind::Entered, *id, *at);
             }
         }

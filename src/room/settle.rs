@@ -100,11 +100,7 @@ impl Room {
             // Who is let through without a turn takes none from the bucket.
             shared: policy.order == Order::Passthrough,
         };
-        let over = |ended: Micros| ended.min(Micros(now.0.saturating_sub(micros(OVER))));
-        let turn = |id, until| Turn {
-            id,
-            until: self.to_store_clock(until),
-        };
+        let latest = self.to_store_clock(Micros(now.0.saturating_sub(micros(OVER))));
         let mut entries = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {
@@ -115,19 +111,19 @@ impl Room {
             // until then its turns are its own.
             let kept = |entry: &Entry| side.shares.concerns(&entry.id);
             for entry in entries.drain(..).filter(|entry| !kept(entry)) {
+                let id = entry.id;
                 match entry.state {
                     State::Called { until } if until > now => {
-                        let gates = side.gate.turns.get(&entry.id).copied();
-                        let (id, until) = (entry.id, self.same_turn(until, gates));
+                        let gates = side.gate.turns.get(&id).copied();
+                        let until = self.same_turn(until, gates);
                         request.called.push(Turn { id, until });
                     }
-                    State::Called { until } => request.called.push(turn(entry.id, over(until))),
-                    State::Missed { until } => {
-                        let ended = Micros(until.0.saturating_sub(empty.policy.late_grace));
-                        request.called.push(turn(entry.id, over(ended)));
+                    // Who is back has missed a turn too.
+                    State::Called { .. } | State::Missed { .. } | State::Returned => {
+                        let ended = self.turn_end(&side, &policy, &id, entry.state);
+                        let until = ended.map_or(latest, |ended| ended.min(latest));
+                        request.called.push(Turn { id, until });
                     }
-                    // Who is back has missed a turn too, some time ago.
-                    State::Returned => request.called.push(turn(entry.id, over(now))),
                     // It may have entered by so much later than is told.
                     State::Entered if entry.time.0.saturating_add(ENTRY_STEP) >= since.0 => {
                         request.entered.push((entry.id, entry.time));

@@ -122,7 +122,7 @@ impl Room {
             let is_the_gates = key.arrival <= doubted && !mutant!(HorizonIgnored);
             !is_the_gates && (self.home_of(&key.id) == self.identity.node || mutant!(HomeIgnored))
         };
-        let returned = writer.returned().take(RETURNED_MAX).map(|(key, _)| key);
+        let returned = writer.returned().take(RETURNED_MAX);
         next.extend(returned.filter(ours));
         next.truncate(turns);
         let cursor = writer.walk(cursor, WALKED_MAX, |key| {
@@ -135,8 +135,7 @@ impl Room {
         let until = now.after(policy.ready_ttl);
         next.sort_unstable();
         for key in &next {
-            writer.call(&key.id, until);
-            let of_store = self.to_store_clock(until);
+            let of_store = self.call_until(writer, side, &key.id, until);
             side.shares.turns.insert(key.id, Given { until, of_store });
             if let Some((promised, real)) = side.kept(now, &key.id) {
                 self.promises.note(promised, real);

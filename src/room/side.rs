@@ -7,17 +7,14 @@ use ahash::AHashMap;
 
 use super::eta::Measured;
 use super::shares::Shares;
+use super::words::Early;
 use crate::model::gate::{Kept, LIFE, Turn};
 use crate::model::{Kind, Micros, NodeId, PolicyPatch, Record, TicketId, TicketKey};
 
 /// How many waits are sampled at once to compare what was promised with what came.
 const PROMISES_MAX: usize = 256;
-/// How many turns are kept as gates gave them.
+/// How many turns are known by name.
 const TURNS_MAX: usize = 1_000_000;
-/// A turn is kept this much longer, by whichever clock it lapses.
-const KEPT_FOR: Duration = Duration::from_secs(10);
-/// How many words that came early are kept.
-const EARLY_MAX: usize = 65_536;
 
 /// One event's side. Plain data under one lock.
 #[derive(Debug)]
@@ -42,7 +39,7 @@ pub(super) struct Side {
     pub configured: bool,
     /// Taken out of the map for being empty: whoever finds this set looks the event up again.
     pub retired: bool,
-    /// Words about turns of tickets that are not known yet.
+    /// Words about turns of places that are not known yet.
     pub early: Early,
     promises: AHashMap<TicketId, (Micros, Duration)>,
 }
@@ -71,8 +68,9 @@ pub(super) struct LocalGate {
     pub leased: AHashMap<TicketId, Turn>,
     /// Turns that other nodes gave out of their leases, as they say; the gate may not know yet.
     pub lent: AHashMap<TicketId, (NodeId, Turn)>,
-    /// Open turns on the store's clock, to the microsecond, as gates gave them: one that forgot a turn
-    /// is told the same again, and no other reading of ours. No more than gates have open.
+    /// When the turn of each ticket that has one, missed one or is back from one ends, on the store's
+    /// clock, to the microsecond: its name in all that is said of it. A gate that forgot a turn is told
+    /// the same again, and no other reading of ours.
     pub turns: AHashMap<TicketId, Micros>,
     /// Turns to give back.
     pub given_back: Vec<TicketId>,
@@ -99,10 +97,17 @@ impl LocalGate {
         self.version = self.version.max(version);
     }
 
-    /// Notes a turn as its gate has it.
-    pub fn note_turn(&mut self, turn: &Turn) {
-        if self.turns.len() < TURNS_MAX || self.turns.contains_key(&turn.id) {
-            self.turns.insert(turn.id, turn.until);
+    /// A ticket's turn is to be given back.
+    pub fn give_back(&mut self, id: TicketId) {
+        if self.given_back.last() != Some(&id) {
+            self.given_back.push(id);
+        }
+    }
+
+    /// Notes when a ticket's turn ends, on the store's clock.
+    pub fn note_turn(&mut self, id: TicketId, end: Micros) {
+        if self.turns.len() < TURNS_MAX || self.turns.contains_key(&id) {
+            self.turns.insert(id, end);
         }
     }
 }
@@ -149,9 +154,6 @@ impl Side {
     pub fn prune(&mut self, now: Micros, remembered: Duration) {
         self.early.prune(now, remembered);
         self.gate.lent.retain(|_, (_, turn)| turn.until > now);
-        self.gate
-            .turns
-            .retain(|_, until| until.after(KEPT_FOR) > now);
     }
 
     /// A ticket has come to stand where walks through the line were already.
@@ -169,30 +171,6 @@ impl Side {
         self.gate.lent.remove(id);
         self.gate.turns.remove(id);
         self.shares.end_turn(id);
-    }
-}
-
-/// Words that came before the joins they are about: feeds of different partitions do not wait for
-/// each other. Bounded; one that does not fit is heard again from the gate's next answer.
-#[derive(Debug, Default)]
-pub(super) struct Early(AHashMap<TicketId, Record>);
-
-impl Early {
-    /// Keeps the newest word about a ticket.
-    pub fn keep(&mut self, word: Record) {
-        if self.0.len() < EARLY_MAX || self.0.contains_key(&word.id) {
-            self.0.insert(word.id, word);
-        }
-    }
-
-    /// What was kept about a ticket.
-    pub fn take(&mut self, id: &TicketId) -> Option<Record> {
-        self.0.remove(id)
-    }
-
-    /// Forgets words about tickets that cannot be in line any more.
-    fn prune(&mut self, now: Micros, remembered: Duration) {
-        self.0.retain(|_, word| word.at.after(remembered) > now);
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::answer::{Eta, Phase, Standing, TokenRefusal};
 use super::event::Event;
-use super::leave::reason;
 use super::line::{LineWriter, State, View};
+use super::side::Side;
+use super::tick::REASON_TOLD;
 use super::{Room, polling};
 use crate::model::gate::Turn;
 use crate::model::token::{self, Claims};
@@ -305,7 +306,7 @@ impl Room {
                 until,
             };
             side.gate.lent.insert(found.id, (claims.node, turn));
-            writer.call(&found.id, until);
+            self.call_until(&mut writer, &mut side, &found.id, until);
         }
         Found::of(event, &found.id, None, now).unwrap_or(found)
     }
@@ -342,8 +343,8 @@ impl Room {
                 let known = event.line.find(&claims.id);
                 if known.is_some_and(|view| is_over(view.state, claims)) {
                     let removed = Micros(claims.arrival.0.saturating_sub(1));
-                    writer.remove(&claims.id, removed, reason(Gone::Expired));
-                    side.forget(&claims.id);
+                    let expired = (removed, Gone::Expired);
+                    self.strike(now, &event, &mut writer, &mut side, &claims.id, expired);
                     self.record(now, &event, Kind::Expired, claims.id, removed);
                 }
                 // A token of a place that was left says nothing new, however often it is shown: no
@@ -377,18 +378,20 @@ impl Room {
         now: Micros,
         event: &Event,
         writer: &mut LineWriter<'_>,
+        side: &mut Side,
         view: &View,
         policy: &Policy,
     ) {
-        let late_grace = crate::model::micros(policy.late_grace);
-        let ended = match view.state {
-            State::Called { until } => until,
-            State::Missed { until } => Micros(until.0.saturating_sub(late_grace)),
-            _ => return,
+        let Some(ended) = self.turn_end(side, policy, &view.id, view.state) else {
+            return;
         };
-        writer.miss(&view.id, ended.after(policy.late_grace));
+        side.gate.note_turn(view.id, ended);
+        if let State::Called { until } = view.state {
+            writer.miss(&view.id, until.after(policy.late_grace));
+        }
         writer.give_back(&view.id);
-        self.record_turn(now, event, Kind::Returned, view.id, ended);
+        side.returned_until = now.after(REASON_TOLD);
+        self.record(now, event, Kind::Returned, view.id, ended);
     }
 
     /// The visit changes something: a soft leave is undone, a missed or lapsed turn's owner waits
@@ -419,12 +422,12 @@ impl Room {
                 _ if view.state.is_gone() => {}
                 State::Called { until } if until > now => {}
                 _ if event.posted.lets_all() && !self.serves_empty() => {
-                    writer.call(&found.id, now.after(policy.ready_ttl));
+                    let until = now.after(policy.ready_ttl);
+                    self.call_until(&mut writer, &mut side, &found.id, until);
                 }
                 State::Called { until } | State::Missed { until } => {
-                    if matches!(view.state, State::Called { .. }) {
-                        writer.miss(&found.id, until.after(policy.late_grace));
-                    } else if until <= self.heard_until(now)
+                    if matches!(view.state, State::Missed { .. })
+                        && until <= self.heard_until(now)
                         && self.started.after(policy.late_grace) <= until
                         && !super::tick::was_back(&policy, until, found.published.max(found.polled))
                         && self.hears_all(now, policy.late_grace)
@@ -433,10 +436,9 @@ impl Room {
                         self.expire(now, &event, &mut writer, &mut side, &key);
                         return Err(TokenRefusal::Gone(Some(Gone::Expired)));
                     }
-                    self.note_return(now, &event, &mut writer, &view, &policy);
+                    self.note_return(now, &event, &mut writer, &mut side, &view, &policy);
                     // Where a goodbye is to be ended, nobody need know of the turn.
                     self.record(now, &event, Kind::Seen, found.id, self.clock.tick(now));
-                    side.returned_until = now.after(super::tick::REASON_TOLD);
                 }
                 _ => {}
             }

@@ -234,7 +234,7 @@ impl Room {
                     if matches!(view.state, State::Missed { until }
                         if was_back(policy, until, last_seen(event, &due.id))) =>
                 {
-                    self.note_return(now, event, writer, &view, policy);
+                    self.note_return(now, event, writer, side, &view, policy);
                 }
                 Lapse::Silent { .. } | Lapse::Grace => {
                     let key = TicketKey {

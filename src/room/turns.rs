@@ -265,27 +265,24 @@ impl Room {
         let own = self.identity.node;
         side.shares.present = answer.kept.iter().any(|kept| kept.node == own);
         self.book(now, since, &request, &answer, &mut side);
-        // Turns are told on the store's clock; here they end on ours, however late this answer came.
-        let ours = |until: Micros| self.by_our_clock(until);
         // First what is over: who was back in time may have been given another turn at once.
         for turn in &answer.missed {
-            let (id, ended) = (turn.id, ours(turn.until));
+            let id = turn.id;
             let word = Record {
                 kind: Kind::Missed,
                 id,
-                at: ended,
+                at: turn.until,
             };
             self.merge_turn(now, &event, &mut writer, &mut side, &word);
             let view = event.line.find(&id);
             if view.is_some_and(|view| matches!(view.state, State::Missed { .. })) {
                 side.gate.lent.remove(&id);
-                self.record_turn(now, &event, Kind::Missed, id, ended);
+                self.record(now, &event, Kind::Missed, id, turn.until);
             }
         }
         let mut called = 0;
         for turn in &answer.called {
-            called +=
-                u32::from(self.call(now, &event, &mut writer, &mut side, turn, ours(turn.until)));
+            called += u32::from(self.call(now, &event, &mut writer, &mut side, turn));
         }
         for (id, at) in &answer.entered {
             let Some(view) = event.line.find(id) else {
@@ -377,35 +374,21 @@ impl Room {
         writer: &mut LineWriter<'_>,
         side: &mut Side,
         turn: &Turn,
-        until: Micros,
     ) -> bool {
-        side.gate.note_turn(turn);
-        let Some(view) = event.line.find(&turn.id) else {
-            side.early.keep(Record {
-                kind: Kind::Called,
-                id: turn.id,
-                at: until,
-            });
-            return false;
+        let word = Record {
+            kind: Kind::Called,
+            id: turn.id,
+            at: turn.until,
         };
-        match view.state {
-            // The old turn, which the gate keeps a moment longer than its owner was told.
-            State::Returned | State::Missed { .. } if until <= now => false,
-            State::Waiting | State::Returned | State::Missed { .. } => {
-                writer.call(&turn.id, until);
-                if let Some((promised, real)) = side.kept(now, &turn.id) {
-                    self.promises.note(promised, real);
-                }
-                true
-            }
-            State::Called { .. } => false,
-            // Left while the call was on its way.
-            State::Left | State::Expired => {
-                side.gate.given_back.push(turn.id);
-                false
-            }
-            State::Entered => false,
+        let called = self.merge_turn(now, event, writer, side, &word);
+        let view = event.line.find(&turn.id);
+        if view
+            .is_some_and(|view| matches!(view.state, State::Waiting | State::Left | State::Expired))
+        {
+            // The place was left while the call was on its way.
+            side.gate.give_back(turn.id);
         }
+        called
     }
 
     /// How many are before a token's ticket in line, itself included, as this node's memory has them:

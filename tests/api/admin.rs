@@ -100,7 +100,8 @@ async fn policies_change_field_by_field_and_go_back() {
     assert_eq!(site.status(&token).await.json()["reason"], "paused");
     let shown = call(site.admin, &Request::get(EVENT)).await.json();
     assert_eq!(shown, both);
-    let back = site.operate(Request::new("DELETE", EVENT)).await.json();
+    let overrides = Request::new("DELETE", &format!("{EVENT}/overrides"));
+    let back = site.operate(overrides).await.json();
     assert_eq!(back["overrides"], json!({}));
     assert_eq!(back["policy"]["paused"], false);
     assert!(kept(&site).is_none());

@@ -17,6 +17,7 @@ const ENTER: &str = "/api/v1/queue/enter";
 const LEAVE: &str = "/api/v1/queue/leave";
 const FLUSH: &str = "/api/v1/admin/flush-test-data";
 const EVENT: &str = "/api/v1/admin/events/{event_id}";
+const OVERRIDES: &str = "/api/v1/admin/events/{event_id}/overrides";
 const INTROSPECT: &str = "/api/v1/passes/introspect";
 const COMPLETE: &str = "/api/v1/passes/complete";
 const WITH_BODIES: [(&str, &str); 6] = [
@@ -38,7 +39,7 @@ const ADMIN_READS: [(&str, &str); 6] = [
 const ADMIN_CHANGES: [(&str, &str); 4] = [
     ("POST", FLUSH),
     ("PATCH", EVENT),
-    ("DELETE", EVENT),
+    ("DELETE", OVERRIDES),
     ("POST", COMPLETE),
 ];
 
@@ -164,8 +165,8 @@ async fn good_days(book: &mut Book, site: &Site) {
     let change = r#"{"rate": 5, "paused": true, "opens": null}"#;
     book.expect(site, 200, EVENT, Request::new("PATCH", &event).body(change))
         .await;
-    book.expect(site, 200, EVENT, Request::new("DELETE", &event))
-        .await;
+    let overrides = Request::new("DELETE", &concrete(OVERRIDES));
+    book.expect(site, 200, OVERRIDES, overrides).await;
     let flush = Request::post(FLUSH, r#"{"event_ids": ["sale", "other"]}"#);
     book.expect(site, 200, FLUSH, flush).await;
 }
@@ -180,14 +181,13 @@ async fn wrong_requests(book: &mut Book, site: &Site) {
         .await;
     book.expect(site, 400, LEAVE, Request::new("POST", LEAVE))
         .await;
-    let odd = "/api/v1/admin/events/a%20b";
-    book.expect(site, 400, EVENT, Request::get(odd)).await;
-    book.expect(site, 400, EVENT, Request::new("DELETE", odd))
-        .await;
-    let unknown = "/api/v1/admin/events/unknown";
-    book.expect(site, 404, EVENT, Request::get(unknown)).await;
-    book.expect(site, 404, EVENT, Request::new("DELETE", unknown))
-        .await;
+    for (name, status) in [("a%20b", 400), ("unknown", 404)] {
+        let named = |path: &str| path.replace("{event_id}", name);
+        book.expect(site, status, EVENT, Request::get(&named(EVENT)))
+            .await;
+        let overrides = Request::new("DELETE", &named(OVERRIDES));
+        book.expect(site, status, OVERRIDES, overrides).await;
+    }
     book.expect(site, 404, ENTER, Request::post(ENTER, token_body("x")))
         .await;
     book.expect(site, 404, COMPLETE, Request::post(COMPLETE, pass_body("x")))
@@ -242,8 +242,8 @@ async fn the_store_is_away(book: &mut Book, site: &Site) {
         Request::new("PATCH", event).body(r#"{"rate": 1}"#),
     )
     .await;
-    book.expect(site, 503, EVENT, Request::new("DELETE", event))
-        .await;
+    let overrides = Request::new("DELETE", &format!("{event}/overrides"));
+    book.expect(site, 503, OVERRIDES, overrides).await;
     let ready = book
         .expect(site, 200, "/readyz", Request::get("/readyz"))
         .await;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use redis::Connection;
+use redis::{Connection, ErrorKind, ServerErrorKind};
 use tempfile::TempDir;
 
 /// How long servers may take to start and to agree.
@@ -19,6 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long one look waits for a connection, and how long a command does: the machine may be busy.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 const BUSY_MAX: Duration = Duration::from_secs(20);
+
+/// What a server answers while it reads its data.
+const LOADING: ErrorKind = ErrorKind::Server(ServerErrorKind::BusyLoading);
 
 /// What keeps a server: it starts and kills it as told, a word a line, and ends it when its own
 /// standard input closes, which happens however the process at the other end goes.
@@ -163,13 +166,22 @@ impl Server {
         client.get_connection_with_timeout(patience).ok()
     }
 
-    /// Runs one command, which must succeed.
+    /// Runs one command, which must succeed; a server that reads its data is waited for.
     pub fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let connected = self.connect(BUSY_MAX);
         let mut connection = connected.unwrap_or_else(|| panic!("{}", self.log()));
         let mut cmd = redis::cmd(command[0]);
         cmd.arg(&command[1..]);
-        let answer = cmd.query(&mut connection);
+        let mut answer = None;
+        wait_until("redis-server has read its data", || {
+            match cmd.query(&mut connection) {
+                // A replica does whenever it is handed all of its master's.
+                Err(error) if error.kind() == LOADING => return Err(self.log()),
+                done => answer = Some(done),
+            }
+            Ok(())
+        });
+        let answer: redis::RedisResult<T> = answer.expect("it is waited for");
         answer.unwrap_or_else(|error| panic!("{command:?}: {error}\n{}", self.log()))
     }
 

@@ -42,18 +42,17 @@ impl LineWriter<'_> {
         )
     }
 
-    /// Those who are back after a missed turn, in order, each with the end of its late grace; not
-    /// those who said goodbye.
-    pub fn returned(&self) -> impl Iterator<Item = (TicketKey, Micros)> + '_ {
+    /// Those who are back after a missed turn, in order; not those who said goodbye.
+    pub fn returned(&self) -> impl Iterator<Item = TicketKey> + '_ {
         let word = |index: u32| self.line.arena.word(index);
         let returned = self.state.returned.iter();
         let returned = returned.filter(move |(_, index)| !word(**index).is_leaving());
-        returned.map(move |(key, index)| (*key, self.line.epoch.time(word(*index).low())))
+        returned.map(|(key, _)| *key)
     }
 
-    /// Takes a turn back, used or missed, as if it had never come (a call that the store lost): the
-    /// ticket waits at its own place again. Tickets in other states stay as they are. Returns where
-    /// the ticket stood before.
+    /// Takes a turn back, used or missed, as if it had never come (it was given to an earlier place):
+    /// the ticket waits at its own place again. Tickets in other states stay as they are. Returns
+    /// where the ticket stood before.
     pub fn recall(&mut self, id: &TicketId) -> Option<State> {
         let (index, Reading { time, word }) = self.line.entry(id)?;
         if matches!(word.kind(), Kind::Called | Kind::Missed | Kind::Returned) {

@@ -182,7 +182,9 @@ impl LineWriter<'_> {
         Joined::Moved
     }
 
-    /// Merges the removal of ticket `id` at `at`. A ticket that is not known is remembered as gone.
+    /// Merges the removal of ticket `id` at `at`. A ticket that is not known is remembered as gone. One
+    /// that joined again after it stands in the same state there: whether its turn was given to that
+    /// place is the caller's to know, see [`Self::recall`].
     pub fn remove(&mut self, id: &TicketId, at: Micros, why: Reason) -> Removed {
         let gone = Word::new(why.into(), 0);
         let epoch = self.line.epoch;
@@ -238,20 +240,9 @@ impl LineWriter<'_> {
             .and_then(|history| history.remove(at));
         let word = word.with_leaving(false);
         match next {
-            Some(arrival) if word.kind() == Kind::Waiting => {
+            Some(arrival) => {
                 arena.set_word(index, word);
                 self.rekey(index, id, Reading { time, word }, arrival);
-            }
-            Some(arrival) => {
-                self.detach(
-                    word,
-                    TicketKey {
-                        arrival: time,
-                        id: *id,
-                    },
-                );
-                arena.set_time(index, arrival);
-                self.enqueue(index, TicketKey { arrival, id: *id }, word);
             }
             None => {
                 self.state.history.remove(&index);

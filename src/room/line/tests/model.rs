@@ -67,8 +67,10 @@ impl Model {
         let removed = (why == Reason::Entered, at, why);
         ticket.removed = ticket.removed.max(Some(removed));
         if ticket.arrival() != before {
-            ticket.turn = State::Waiting;
             ticket.leaving = false;
+        }
+        if ticket.arrival().is_none() {
+            ticket.turn = State::Waiting;
         }
     }
 
