@@ -11,9 +11,9 @@ use super::eta::Measured;
 use super::event::Event;
 use super::line::{LineWriter, State};
 use super::restore::SEEN_TO;
+use super::shares::Given;
 use super::side::Side;
 use super::tick::{REASON_TOLD, was_back};
-use crate::model::gate::Turn;
 use crate::model::{Batch, EventId, Gone, Kind, Micros, NodeId, Record};
 use crate::model::{TicketId, TicketKey};
 
@@ -183,7 +183,11 @@ impl Room {
                     && until > now
                 {
                     // A turn out of that node's lease: entering here tells the gate of it.
-                    side.gate.lent.insert(id, (node, Turn { id, until }));
+                    let turn = Given {
+                        until,
+                        of_store: at,
+                    };
+                    side.gate.lent.insert(id, (node, turn));
                 } else if of_gate {
                     side.gate.lent.remove(&id);
                 }

@@ -80,7 +80,7 @@ impl Room {
             node,
             policy: self.gate_policy(&policy, now),
             id: found.id,
-            claim: claim.map(|turn| self.on_store_clock(turn)),
+            claim: claim.map(|turn| self.claim_of(found.id, &turn)),
             free: policy.order == Order::Passthrough,
             arrival: claims.map_or(found.time, |claims| claims.arrival),
             key: KeyMark::in_token(token),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::answer::{Commit, Join, JoinRefusal, Joined};
 use super::event::{Event, Tally};
 use super::line::State;
+use super::shares::Given;
 use super::side::Side;
 use super::status::Found;
 use super::{Room, line};
@@ -259,9 +260,9 @@ impl Room {
             return None;
         }
         gate.lease -= 1;
-        let turn = Turn { id, until };
-        gate.leased.insert(id, turn);
-        Some(turn)
+        let of_store = self.to_store_clock(until);
+        gate.leased.insert(id, Given { until, of_store });
+        Some(Turn { id, until })
     }
 
     /// The place drawn for a visitor who came before the opening: even over the time before it, and

@@ -113,8 +113,9 @@ impl Room {
                 let id = entry.id;
                 match entry.state {
                     State::Called { until } if until > now => {
-                        let gates = side.gate.turns.get(&id).copied();
-                        let until = self.same_turn(until, gates);
+                        // As it was given: by a store's clock that has jumped since it ended there.
+                        let given = side.gate.turns.get(&id).copied();
+                        let until = given.unwrap_or_else(|| self.to_store_clock(until));
                         request.called.push(Turn { id, until });
                     }
                     // Who is back has missed a turn too.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use super::eta::Measured;
-use super::shares::Shares;
+use super::shares::{Given, Shares};
 use super::words::Early;
-use crate::model::gate::{Kept, LIFE, LOST_AT_MOST, Turn};
+use crate::model::gate::{Kept, LIFE, LOST_AT_MOST};
 use crate::model::{Kind, Micros, NodeId, PolicyPatch, Record, TicketId, TicketKey};
 
 /// How many waits are sampled at once to compare what was promised with what came.
@@ -65,9 +65,9 @@ pub(super) struct LocalGate {
     pub lease: u32,
     pub lease_until: Micros,
     /// Turns given out of the lease that the gate has not confirmed.
-    pub leased: AHashMap<TicketId, Turn>,
+    pub leased: AHashMap<TicketId, Given>,
     /// Turns that other nodes gave out of their leases, as they say; the gate may not know yet.
-    pub lent: AHashMap<TicketId, (NodeId, Turn)>,
+    pub lent: AHashMap<TicketId, (NodeId, Given)>,
     /// When the turn of each ticket that has one, missed one or is back from one ends, on the store's
     /// clock, to the microsecond: its name in all that is said of it. A gate that forgot a turn is told
     /// the same again, and no other reading of ours.

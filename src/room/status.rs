@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::answer::{Eta, Phase, Standing, TokenRefusal};
 use super::event::Event;
 use super::line::{LineWriter, State, View};
+use super::shares::Given;
 use super::side::Side;
 use super::tick::REASON_TOLD;
 use super::{Room, polling};
-use crate::model::gate::Turn;
 use crate::model::token::{self, Claims};
 use crate::model::{EventId, Gone, Kind, LegacyToken, Micros, NodeId, Order, Policy};
 use crate::model::{TicketId, TicketKey};
@@ -301,12 +301,9 @@ impl Room {
             {
                 return found;
             }
-            let turn = Turn {
-                id: found.id,
-                until,
-            };
+            let of_store = self.call_until(&mut writer, &mut side, &found.id, until);
+            let turn = Given { until, of_store };
             side.gate.lent.insert(found.id, (claims.node, turn));
-            self.call_until(&mut writer, &mut side, &found.id, until);
         }
         Found::of(event, &found.id, None, now).unwrap_or(found)
     }

@@ -10,6 +10,7 @@ use super::Room;
 use super::eta::Measured;
 use super::event::Event;
 use super::line::{LineWriter, State};
+use super::shares::Given;
 use super::side::{LocalGate, Side};
 use super::tick::{Asking, PERIOD_MIN};
 use crate::model::gate::{AdvanceRequest, Advanced, GatePolicy, Kept, Presence, Turn};
@@ -176,16 +177,17 @@ impl Room {
 
     /// The turns that were given out of the lease, on the store's clock.
     pub(super) fn claimed(&self, gate: &LocalGate) -> Vec<Turn> {
-        let turns = gate.leased.values();
-        let mut claims: Vec<_> = turns.map(|turn| self.on_store_clock(*turn)).collect();
+        let turns = gate.leased.iter();
+        let mut claims: Vec<_> = turns.map(|(id, turn)| self.claim_of(*id, turn)).collect();
         claims.sort_unstable_by_key(|turn| (turn.until, turn.id));
         claims
     }
 
-    pub(super) fn on_store_clock(&self, turn: Turn) -> Turn {
+    /// A turn out of a lease as gates are told of it, the same each time.
+    pub(super) fn claim_of(&self, id: TicketId, turn: &Given) -> Turn {
         Turn {
-            until: self.to_store_clock(turn.until),
-            ..turn
+            id,
+            until: self.same_turn(turn.until, Some(turn.of_store)),
         }
     }
 

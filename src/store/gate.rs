@@ -22,6 +22,8 @@ pub const LEASE_DROPPED_AFTER: u64 = 60_000_000;
 /// A clock that went back by more than this is believed, and filling goes on from there; by less, it
 /// waits for the time to come again, so that no moment pays twice. Microseconds.
 const CLOCK_BACK_MAX: u64 = 60_000_000;
+/// Two nodes' readings of the end of one turn out of a lease differ by less. Microseconds.
+const SAME_TURN: u64 = 100_000;
 /// How many lapsed things one step disposes of, so that no step is long.
 const LAPSES_MAX: usize = 4_096;
 
@@ -175,6 +177,8 @@ impl Gate {
             if let Some(until) = self.called.remove(id) {
                 changes.push(Change::Called(*id, None));
                 self.refund(u32::from(!self.is_inherited(until)), policy);
+                // Over like one that was missed: no word that is on its way yet books it again.
+                self.miss(Turn { id: *id, until }, policy, changes);
             }
         }
         let lapsed = answer.missed.len();
@@ -455,12 +459,19 @@ impl Gate {
         turns.map(|&(until, id)| Turn { id, until }).collect()
     }
 
-    /// Notes that a ticket let its turn lapse. The late grace begins with the turn's end, whenever that
+    /// Notes that a turn is over and was not taken. The late grace begins with the turn's end, whenever that
     /// is noticed: all who know of the turn reckon alike.
     fn miss(&mut self, turn: Turn, policy: &GatePolicy, changes: &mut Vec<Change>) {
         let until = Micros(turn.until.0.saturating_add(policy.late_grace));
         self.missed.insert(turn.id, until);
         changes.push(Change::Missed(turn.id, Some(until)));
+    }
+
+    /// Whether this very turn was given back: turns are named by their ends.
+    fn is_over(&self, turn: &Turn, policy: &GatePolicy) -> bool {
+        let until = turn.until.0.saturating_add(policy.late_grace);
+        let missed = self.missed.by_id.get(&turn.id);
+        missed.is_some_and(|missed| missed.0.abs_diff(until) < SAME_TURN)
     }
 
     /// A ticket has a turn again, or needs none: what it missed is forgotten.
@@ -518,7 +529,7 @@ impl Gate {
         }
         // One that ends later than one that is given now is told by a clock that is off.
         let latest = now.0.saturating_add(policy.ready_ttl + LAPSE_GRACE);
-        if lapsed(turn.until, now) || turn.until.0 > latest {
+        if lapsed(turn.until, now) || turn.until.0 > latest || self.is_over(&turn, policy) {
             return false;
         }
         self.take_over(now, policy);

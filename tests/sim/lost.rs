@@ -8,6 +8,7 @@ use super::fleet::Fleet;
 use super::net::{Set, Trouble};
 use super::stories::still;
 use super::world::Setting;
+use crate::room::house::policy;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -87,5 +88,48 @@ pub fn a_wiped_store_is_filled_from_memory() {
     assert_eq!(fleet.line().len(), 6);
     for (place, token) in (1..).zip(&tokens) {
         assert_eq!(fleet.places(token), [place; 2]);
+    }
+}
+
+/// Who has not asked since the store's clock jumped takes the turns it hears of for longer ones than
+/// they are. A gate that was wiped is told of them as they were given all the same.
+#[test]
+pub fn a_turn_is_told_again_as_it_was_given_though_the_stores_clock_jumped() {
+    let short = Policy {
+        ready_ttl: 3 * SECOND,
+        ..policy()
+    };
+    let mut fleet = Fleet::with(Setting {
+        nodes: 2,
+        partitions: 4,
+        policy: short,
+        latency: 0,
+        journal: 100_000,
+        clocks: vec![(10_000, 0); 2],
+        seed: 1,
+    });
+    fleet.join(0);
+    // By then no turns are put aside for who joins.
+    fleet.pass(70 * SECOND);
+    fleet.world.jump_store(17_000_000);
+    fleet.trouble(Trouble::Unheard, Set::one(1));
+    fleet.join(0);
+    fleet.pass(SECOND / 2);
+    fleet.heal();
+    let turns = |fleet: &Fleet| {
+        let gates = fleet.store(|store| store.gates());
+        let open = gates.into_iter().flat_map(|gate| gate.called);
+        open.map(|turn| (turn.id, turn.until)).collect::<Vec<_>>()
+    };
+    let given = turns(&fleet);
+    assert_eq!(given.len(), 1);
+    fleet.wipe();
+    for _ in 0..100 {
+        fleet.pass(SECOND / 10);
+        let open = turns(&fleet);
+        assert!(
+            open.iter().all(|turn| given.contains(turn)),
+            "{open:?}, of {given:?}"
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tidegate::model::gate::{
-    AdvanceRequest, Advanced, EnterRequest, Entry, GateView, SettleRequest,
+    AdvanceRequest, Advanced, EnterRequest, Entry, GateView, LAPSE_GRACE, SettleRequest,
 };
 use tidegate::model::{
     Batch, EventId, Kind, Micros, NodeId, Record, Rulings, TicketId, TicketKey, home,
@@ -294,6 +294,11 @@ impl Server {
             let same = |change: &Change| matches!(change, Change::Called(e, Some(_)) if e == id);
             changes.iter().any(same)
         };
+        // Of a turn that was given back nobody has to be told.
+        let is_given_back = |id: &TicketId, ended: Micros| {
+            let same = |change: &Change| matches!(change, Change::Called(e, None) if e == id);
+            ended.0 + LAPSE_GRACE > clock.0 && changes.iter().any(same)
+        };
         for change in &changes {
             let record = |kind, id: &TicketId, at: &Micros| Record {
                 kind,
@@ -312,7 +317,9 @@ impl Server {
                 // Of a turn that was told again and is open nothing was missed yet.
                 Change::Missed(id, Some(until)) if !is_open(id) => {
                     let ended = Micros(until.0.saturating_sub(late_grace));
-                    records.push(record(Kind::Missed, id, &ended));
+                    if !is_given_back(id, ended) {
+                        records.push(record(Kind::Missed, id, &ended));
+                    }
                 }
                 Change::Entered(id, Some(when)) => {
                     self.ledger.book(at, event, *id, Deed::Entered, false);

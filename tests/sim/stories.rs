@@ -301,7 +301,7 @@ fn a_wiped_gate_learns_who_missed_a_turn() {
     }
     // And calls them again when they come back.
     assert!(!fleet.status(0, &tokens[0]).unwrap().ready);
-    fleet.pass(SECOND);
+    fleet.pass(2 * SECOND);
     assert!(fleet.status(1, &tokens[0]).unwrap().ready);
 }
 

@@ -496,6 +496,40 @@ fn a_turn_that_nobody_can_have_given_is_not_claimed() {
 }
 
 #[test]
+fn a_turn_that_was_given_back_is_not_claimed_once_more() {
+    let mut bench = Bench::new(policy());
+    let mut leased = bench.request(vec![]);
+    leased.lease_wanted = 1;
+    bench.ask(&leased);
+    let until = Micros(bench.now + bench.policy.ready_ttl);
+    let turn = Turn { id: id(1), until };
+    let mut claiming = bench.request(vec![]);
+    claiming.claims = vec![turn];
+    bench.ask(&claiming);
+    let mut back = bench.request(vec![]);
+    back.given_back = ids(1..2);
+    bench.ask(&back);
+    let level = bench.gate.bucket.level;
+    // Sent before, and on its way for long.
+    assert_eq!(bench.ask(&claiming).open_turns, 0);
+    let read_elsewhere = Turn {
+        until: Micros(until.0 + 5_000),
+        ..turn
+    };
+    assert_eq!(bench.enter(id(1), Some(read_elsewhere)), Entry::Missed);
+    assert_eq!(bench.gate.bucket.level, level);
+    // Who joins again under the same name may have another.
+    let anew = Turn {
+        until: Micros(until.0 + SECOND),
+        ..turn
+    };
+    assert!(matches!(
+        bench.enter(id(1), Some(anew)),
+        Entry::Granted { .. }
+    ));
+}
+
+#[test]
 fn a_turn_that_is_over_when_it_is_told_is_not_open_again() {
     let mut bench = Bench::new(policy());
     let ttl = bench.policy.ready_ttl;

@@ -201,6 +201,8 @@ function advance()
       if till then
         redis.call('ZREM', KEY.called, id)
         refund(is_inherited(tonumber(till)) and 0 or 1)
+        -- Over like one that was missed: no word that is on its way yet books it again.
+        redis.call('ZADD', KEY.missed, text(tonumber(till) + policy.late_grace), id)
       end
     end
   end

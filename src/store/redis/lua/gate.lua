@@ -11,6 +11,7 @@ local KEY = {
 local TURN = 1000000
 local LEASE_DROPPED_AFTER = 60000000
 local CLOCK_BACK_MAX = 60000000
+local SAME_TURN = 100000
 local LAPSES_MAX = 4096
 local SILENT_AFTER = 2000000
 local FREED_AFTER = 30000000
@@ -348,6 +349,11 @@ local function claim(id, till, by)
     return true
   end
   if lapsed(till) or till > now + policy.ready_ttl + LAPSE_GRACE then
+    return false
+  end
+  -- Given back: turns are named by their ends.
+  local missed = redis.call('ZSCORE', KEY.missed, id)
+  if missed and math.abs(tonumber(missed) - till - policy.late_grace) < SAME_TURN then
     return false
   end
   load()
