@@ -224,8 +224,8 @@ pub struct EnterRequest {
 /// A store that falls back, and is not lost as a whole, lost less than this, in microseconds.
 pub const LOST_AT_MOST: u64 = 120_000_000;
 
-/// Steps of a gate in one life of it: versions count them in the lower half, and in the upper one how
-/// often a gate that knew nothing was told of what was.
+/// Steps of a gate in one life of it. Versions count them in the lower half, and lives in the upper one:
+/// a gate that fell back, or that knew nothing and was told of what was, begins another.
 pub const LIFE: u64 = 1 << 32;
 
 /// "You may have lost some of these": what a node knows of turns and entries.
@@ -281,6 +281,8 @@ pub struct GateView {
     pub version: u64,
     /// The store's clock.
     pub now: Micros,
+    /// When this life of it began; 0 in its first.
+    pub lost_at: Micros,
     /// The open turns.
     pub called: Vec<Turn>,
     /// Lapsed turns of tickets that may still be in line, with the end of their late grace.

@@ -83,10 +83,11 @@ impl Room {
         };
         let mut writer = event.line.write();
         let mut side = event.side.lock();
-        side.gate.note_version(now, gate.version);
+        self.note_store_clock(now, gate.now, Duration::MAX);
+        side.gate
+            .note_version(self.by_our_clock(gate.lost_at), gate.version);
         side.gate.active = gate.active;
         side.gate.open_turns = u32::try_from(gate.called.len()).unwrap_or(u32::MAX);
-        self.note_store_clock(now, gate.now, Duration::MAX);
         let late_grace = crate::model::micros(event.policy.load().late_grace);
         let called = gate.called.iter().map(|turn| Record {
             kind: Kind::Called,

@@ -56,8 +56,7 @@ impl Room {
             {
                 let side = &mut *event.side.lock();
                 let since = side.shares.told_since(since).unwrap_or(since).min(since);
-                let gate = &mut side.gate;
-                gate.doubted = gate.doubted.min(Some(since)).or(Some(since));
+                side.gate.doubt(since);
             }
             self.schedule.at(now, &event);
         }

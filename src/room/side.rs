@@ -8,7 +8,7 @@ use ahash::AHashMap;
 use super::eta::Measured;
 use super::shares::{Given, Shares};
 use super::words::Early;
-use crate::model::gate::{Kept, LIFE};
+use crate::model::gate::{Kept, LIFE, LOST_AT_MOST};
 use crate::model::{Kind, Micros, NodeId, PolicyPatch, Record, TicketId, TicketKey};
 
 /// How many waits are sampled at once to compare what was promised with what came.
@@ -51,7 +51,7 @@ pub(super) struct LocalGate {
     pub serial: u64,
     /// The gate may have lost what happened after this moment: it is told before it is asked.
     pub doubted: Option<Micros>,
-    /// When the gate was last found to have lost all it knew.
+    /// When the gate was last found to have lost something.
     pub lost_at: Option<Micros>,
     /// A request is on its way.
     pub asking: bool,
@@ -89,19 +89,29 @@ pub(super) struct LocalGate {
 }
 
 impl LocalGate {
+    /// Hears of a version of the gate; of one in another life, that it lost something until `now`, which
+    /// others may know.
+    pub fn note_version(&mut self, now: Micros, version: u64) {
+        if version / LIFE > self.version / LIFE {
+            self.lost_at = Some(now);
+            // Who knew nothing of it has nothing to tell.
+            if self.version > 0 {
+                self.doubt(Micros(now.0.saturating_sub(LOST_AT_MOST)));
+            }
+        }
+        self.version = self.version.max(version);
+    }
+
+    /// The gate may have lost what happened after a moment.
+    pub fn doubt(&mut self, since: Micros) {
+        self.doubted = self.doubted.min(Some(since)).or(Some(since));
+    }
+
     /// A ticket's turn is to be given back.
     pub fn give_back(&mut self, id: TicketId) {
         if self.given_back.last() != Some(&id) {
             self.given_back.push(id);
         }
-    }
-
-    /// Hears of a version of the gate.
-    pub fn note_version(&mut self, now: Micros, version: u64) {
-        if version / LIFE > self.version / LIFE {
-            self.lost_at = Some(now);
-        }
-        self.version = self.version.max(version);
     }
 
     /// Notes when a ticket's turn ends, on the store's clock.

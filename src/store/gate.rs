@@ -10,7 +10,7 @@ use shares::{Owner, Share, in_time};
 use timed::Timed;
 
 use crate::model::gate::{
-    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, LAPSE_GRACE, Turn,
+    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, LAPSE_GRACE, LIFE, Turn,
 };
 use crate::model::{EventId, Micros, NodeId, TicketId};
 
@@ -131,6 +131,10 @@ impl Gate {
         GateView {
             event,
             now,
+            lost_at: match self.bucket.version {
+                ..LIFE => Micros(0),
+                _ => self.bucket.began,
+            },
             version: self.bucket.version,
             called: turns(&self.called),
             missed: turns(&self.missed),
@@ -148,6 +152,7 @@ impl Gate {
         changes: &mut Vec<Change>,
     ) -> Advanced {
         let policy = &request.policy;
+        self.take_over(now, policy);
         let mut answer = Advanced {
             now,
             version: self.bucket.version,
@@ -159,7 +164,6 @@ impl Gate {
             answer.stale = true;
             return answer;
         }
-        self.take_over(now, policy);
         // Who could not call by what it knows may know of an old rate.
         let heeded = !request.candidates.is_empty() || request.lease_wanted > 0;
         self.refill(now, policy, heeded);

@@ -185,3 +185,38 @@ fn nobody_is_called_by_a_wiped_gate_before_all_have_told_who_entered() {
         assert_eq!(fleet.enter(node, &token).unwrap(), pass);
     }
 }
+
+/// A failover forgets an entry, and the only node that knows of it does not hear the store yet.
+#[test]
+fn nobody_is_called_anew_after_a_failover_before_all_have_told_who_entered() {
+    let hasty = Policy {
+        ready_ttl: SECOND,
+        pass_ttl: 60 * SECOND,
+        ..policy()
+    };
+    let mut fleet = Fleet::new(NODES, hasty);
+    fleet.pass(5 * SECOND);
+    let token = fleet.join(0).token;
+    fleet.pass(SECOND / 2);
+    fleet.trouble(Trouble::Cut, Set(0b110));
+    fleet.pass(SECOND / 10);
+    let pass = fleet.enter(0, &token).unwrap();
+    fleet.lose(SECOND / 20);
+    fleet.heal();
+    fleet.trouble(Trouble::Cut, Set::one(0));
+    fleet.pass(5 * SECOND / 2);
+    fleet.heal();
+    for _ in 0..24 {
+        fleet.pass(SECOND / 2);
+        for node in 1..NODES {
+            if let Ok(again) = fleet.enter(node, &token) {
+                assert_eq!(again, pass, "it was called anew");
+            }
+        }
+    }
+    fleet.until_heard();
+    fleet.pass(SECOND);
+    for node in 0..NODES {
+        assert_eq!(fleet.enter(node, &token).unwrap(), pass);
+    }
+}

@@ -19,7 +19,14 @@ impl Gate {
         if fell_back && self.bucket.filled_at > Micros(0) {
             self.look_around(now);
             self.begin_empty(now, policy);
+            self.begin_life(0);
         }
+    }
+
+    /// Begins the life after all that are known of: whoever hears of it knows that something was lost.
+    fn begin_life(&mut self, known: u64) {
+        let known = self.bucket.version.max(known);
+        self.bucket.version = (known / LIFE + 1) * LIFE;
     }
 
     fn begin_empty(&mut self, now: Micros, policy: &GatePolicy) {
@@ -107,12 +114,12 @@ impl Gate {
             self.pay(given, turn.until, request);
             self.learn(learnt, changes);
         }
-        // Whoever knew an earlier version knows too little now, and that all was lost is known from it.
-        let known = self.bucket.version.max(request.version);
-        self.bucket.version = match self.bucket.version {
-            0 => (known / LIFE + 1) * LIFE,
-            _ => known + 1,
-        };
+        // Whoever knew an earlier version knows too little now.
+        if self.bucket.version == 0 {
+            self.begin_life(request.version);
+        } else {
+            self.bucket.version = self.bucket.version.max(request.version).saturating_add(1);
+        }
     }
 
     /// Pays for a turn that was given then, and of which so much is known that it is not inherited if

@@ -6,8 +6,8 @@ use super::reply::Reply;
 use super::scripts::{Call, Text};
 use super::{Redis, keys};
 use crate::model::gate::{
-    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, Home, Kept, Presence,
-    SettleRequest, Turn,
+    AdvanceRequest, Advanced, EnterRequest, Entry, GatePolicy, GateView, Home, Kept, LIFE,
+    Presence, SettleRequest, Turn,
 };
 use crate::model::{EventId, Micros, NodeId, TicketId};
 use crate::store::StoreError;
@@ -213,7 +213,8 @@ impl Redis {
         let mut pipe = redis::pipe();
         for event in events {
             let [gate, called, _, active, ..] = keys::gate(base, event);
-            pipe.cmd("HGET").arg(gate).arg("version");
+            pipe.cmd("HGET").arg(&gate).arg("version");
+            pipe.cmd("HGET").arg(gate).arg("began");
             pipe.cmd("ZRANGE")
                 .arg(called)
                 .arg(0)
@@ -225,10 +226,13 @@ impl Redis {
         for event in events {
             let mut next = || answers.next().ok_or_else(|| reply.unexpected());
             let [_, _, missed, _, entered, ..] = keys::gate(base, event);
-            let version = match next()? {
-                Value::Nil => 0,
-                version => reply.number(version)?,
+            let number = |value| match value {
+                Value::Nil => Ok(0),
+                value => reply.number(value),
             };
+            let version = number(next()?)?;
+            let began = number(next()?)?;
+            let lost_at = Micros(if version < LIFE { 0 } else { began });
             let called = turns(reply, next()?)?;
             let active = reply.number(next()?)?;
             let missed = self.whole(DURING, &missed).await?.into_iter();
@@ -238,6 +242,7 @@ impl Redis {
                 event: event.clone(),
                 version,
                 now,
+                lost_at,
                 called,
                 missed: missed.map(|(id, until)| Turn { id, until }).collect(),
                 entered: entered.map(|(id, at)| (id, Micros(at as u64))).collect(),

@@ -380,6 +380,7 @@ impl Pair<'_> {
             event: self.event.clone(),
             version: 0,
             now: Micros(self.now),
+            lost_at: Micros(0),
             called: vec![],
             missed: vec![],
             entered: vec![],

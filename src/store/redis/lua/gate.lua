@@ -249,9 +249,15 @@ local function begin_empty()
   end
 end
 
+-- Begins the life after all that are known of.
+local function begin_life(known)
+  bucket.version = (math.floor(math.max(bucket.version, known) / LIFE) + 1) * LIFE
+end
+
 take_over = function()
   look_around()
   begin_empty()
+  begin_life(0)
 end
 
 local function is_inherited(till)

@@ -63,11 +63,11 @@ for k = turns_from, #ARGV, 2 do
     end
   end
 end
-local known = math.max(bucket.version, tonumber(ARGV[16]))
+local known = tonumber(ARGV[16])
 if bucket.version == 0 then
-  bucket.version = (math.floor(known / LIFE) + 1) * LIFE
+  begin_life(known)
 else
-  bucket.version = known + 1
+  bucket.version = math.max(bucket.version, known) + 1
 end
 finish()
 return 1
