@@ -169,10 +169,10 @@ impl Room {
     /// of: a ticket that entered must not be called anew. The store may be away for them yet. Where nodes
     /// go on by themselves, such a gate passes over the tickets of those that are not heard.
     fn awaits_others(&self, now: Micros, policy: &GatePolicy, gate: &LocalGate) -> bool {
+        // A node that has just started knows of no gate whether it is new or lost all.
         let unheard_of = (gate.version == 0).then_some(self.started);
-        let lost_at = gate.lost_at.max(unheard_of);
-        let waits = policy.nodes == 0 && !self.is_alone();
-        waits && lost_at.is_some_and(|at| !self.have_told(now, at))
+        let lost_at = gate.lost_at.filter(|_| policy.nodes == 0).max(unheard_of);
+        !self.is_alone() && lost_at.is_some_and(|at| !self.have_told(now, at))
     }
 
     /// The turns that were given out of the lease, on the store's clock.

@@ -23,7 +23,7 @@ pub const LEASE_DROPPED_AFTER: u64 = 60_000_000;
 /// waits for the time to come again, so that no moment pays twice. Microseconds.
 const CLOCK_BACK_MAX: u64 = 60_000_000;
 /// Two nodes' readings of the end of one turn out of a lease differ by less. Microseconds.
-const SAME_TURN: u64 = 100_000;
+const SAME_TURN: u64 = 200_000;
 /// How many lapsed things one step disposes of, so that no step is long.
 const LAPSES_MAX: usize = 4_096;
 

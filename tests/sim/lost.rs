@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::model::Policy;
+use tidegate::model::{Outage, Policy};
 
 use super::fleet::Fleet;
 use super::net::{Set, Trouble};
@@ -131,5 +131,43 @@ pub fn a_turn_is_told_again_as_it_was_given_though_the_stores_clock_jumped() {
             open.iter().all(|turn| given.contains(turn)),
             "{open:?}, of {given:?}"
         );
+    }
+}
+
+/// A store comes back empty, and the first to hear it is a node that has just started and knows nothing
+/// of what was given.
+#[test]
+fn who_starts_on_an_emptied_store_gives_no_second_burst() {
+    for outage in [Outage::Hold, Outage::Share] {
+        let patient = Policy {
+            rate: 1.0,
+            burst: 30,
+            ready_ttl: 600 * SECOND,
+            heartbeat_ttl: 3_600 * SECOND,
+            outage,
+            ..policy()
+        };
+        let mut fleet = Fleet::new(3, patient);
+        fleet.pass(20 * SECOND);
+        let tokens: Vec<_> = (0..150).map(|n| fleet.join(n % 3).token).collect();
+        fleet.pass(SECOND);
+        fleet.trouble(Trouble::Cut, Set::ALL);
+        fleet.pass(2 * SECOND);
+        fleet.wipe();
+        fleet.heal_one(0);
+        fleet.start(0);
+        for second in 4..30 {
+            for token in &tokens {
+                let _ = fleet.status(0, token);
+            }
+            fleet.pass(SECOND);
+            if second == 8 {
+                fleet.heal();
+            }
+            assert!(
+                fleet.turns() <= 30 + second,
+                "{outage:?} in second {second}"
+            );
+        }
     }
 }
