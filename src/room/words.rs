@@ -186,7 +186,9 @@ impl Room {
         if is_open && self.is_home(now, event.home_key) {
             side.gate.give_back(word.id);
         }
-        if removed.is_some_and(|removed| self.given(word.at, policy) >= removed.min(now)) {
+        if removed
+            .is_some_and(|removed| given(word.at, policy) >= removed.min(self.to_store_clock(now)))
+        {
             side.early.keep(*word);
         }
     }
@@ -262,19 +264,15 @@ impl Room {
         };
         let arrival = view.time;
         let away = arrival.since(removed) / 2;
-        let given = self.given(end, policy);
-        // Its arrival may be stamped by a clock that is ahead.
-        given.after(away.min(SLACK + self.identity.skew_max)) >= arrival.min(now)
+        let given = given(end, policy).after(away.min(SLACK + self.identity.skew_max));
+        // Its arrival may be stamped by a clock that is ahead of the store's, however far.
+        given >= arrival.min(self.to_store_clock(now))
     }
+}
 
-    /// When a turn that ends then was given, as all nodes have it: by the store's clock, unless that is
-    /// off by more than any clock may be.
-    fn given(&self, end: Micros, policy: &Policy) -> Micros {
-        let ours = self.by_our_clock(end);
-        let is_off = ours.0.abs_diff(end.0) > micros(self.identity.skew_max);
-        let end = if is_off { ours } else { end };
-        Micros(end.0.saturating_sub(micros(policy.ready_ttl)))
-    }
+/// When a turn that ends then was given, on the store's clock, as all nodes have it.
+fn given(end: Micros, policy: &Policy) -> Micros {
+    Micros(end.0.saturating_sub(micros(policy.ready_ttl)))
 }
 
 /// The newest removal that is known of a ticket, gone or back since.

@@ -239,3 +239,34 @@ fn the_rate_is_used_while_people_wait_though_some_do_not_come() {
         .as_secs_f64();
     assert!(turns >= 0.95 * 20.0 * busy, "{turns} turns in {busy} s");
 }
+
+/// The answer to a question that was asked before a turn was given may come after the visitor was let in.
+#[test]
+fn a_turn_that_came_with_a_join_is_not_given_twice_by_an_answer_that_is_older() {
+    let mut house = House::new(Policy {
+        rate: 0.01,
+        burst: 2,
+        ..policy()
+    });
+    let first = house.join("sale").token;
+    house.pass(SECOND);
+    house.enter(&first).unwrap();
+    house.pass(2 * SECOND);
+    let mut asking = Vec::new();
+    while asking.is_empty() {
+        house.now = house.now.after(Duration::from_millis(10));
+        house.room.tick(house.now, &mut asking);
+    }
+    let ask = asking.remove(0);
+    let gate = house.gates.get_mut(&ask.request.event).unwrap();
+    let answer = gate.advance(house.now, &ask.request, &mut Vec::new());
+    assert_eq!(answer.lease, 1);
+    let joined = house.join("sale");
+    assert!(joined.standing.ready);
+    house.enter(&joined.token).unwrap();
+    house.room.advanced(house.now, ask, Some(answer));
+    assert!(
+        !house.join("sale").standing.ready,
+        "nothing is left to give"
+    );
+}

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tidegate::model::gate::{
     AdvanceRequest, Advanced, EnterRequest, Entry, GateView, LAPSE_GRACE, SettleRequest,
@@ -21,6 +22,10 @@ use super::ledger::{Deed, Ledger};
 
 /// Where rulings and the store's name are.
 pub const META: u16 = 0;
+
+/// No server's clock is further behind another's: what is older is not given its position again, also
+/// by one that lost everything.
+const BEHIND_MAX: Duration = Duration::from_secs(30);
 
 pub struct Server {
     partitions: Vec<Partition>,
@@ -360,9 +365,12 @@ impl Server {
             if !lost(number) {
                 continue;
             }
+            let oldest = Micros(now.0.saturating_sub(BEHIND_MAX.as_micros() as u64));
+            let older = partition.log.iter().take_while(|entry| entry.at <= oldest);
+            let last = older.last().map_or(0, |entry| entry.position);
             partition.log.retain(|entry| entry.at <= moment);
             // A copy whose clock is behind names what comes next as what was lost.
-            partition.last = partition.end();
+            partition.last = partition.end().max(last);
             // No copy has a feed without an end.
             partition.trimmed = partition.trimmed.min(partition.log.len().saturating_sub(1));
             partition.memory = empty(now);

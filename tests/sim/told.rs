@@ -180,3 +180,48 @@ fn who_starts_counts_nobody_who_missed_a_turn_however_long_ago() {
         assert!(places[0] > 0 && alike, "{places:?}");
     }
 }
+
+/// Who left and joined again at a node that was cut off, while the others had the old place called
+/// before or after, is at one place for all; and a turn of the old place is the next one's at once.
+#[test]
+fn who_joins_again_while_nodes_are_apart_has_one_place_for_all() {
+    let slow = Policy {
+        rate: 0.01,
+        burst: 1,
+        ready_ttl: 60 * SECOND,
+        late_grace: 600 * SECOND,
+        ..policy()
+    };
+    for leaves_first in [true, false] {
+        let mut fleet = Fleet::new(3, slow.clone());
+        fleet.pass(SECOND);
+        let _first = fleet.join(1);
+        fleet.pass(SECOND);
+        let old = fleet.join_with(0, "key").token;
+        fleet.pass(SECOND);
+        let next = fleet.join(1).token;
+        fleet.pass(SECOND);
+        fleet.trouble(Trouble::Cut, Set::one(0));
+        let moves = |fleet: &mut Fleet| {
+            fleet.leave(0, &old);
+            fleet.pass(SECOND);
+            fleet.join_with(0, "key").token
+        };
+        let early = leaves_first.then(|| moves(&mut fleet));
+        while !fleet.status(1, &old).unwrap().ready {
+            fleet.pass(SECOND);
+        }
+        let new = early.unwrap_or_else(|| moves(&mut fleet));
+        fleet.heal();
+        fleet.until_heard();
+        fleet.pass(SECOND);
+        let last = fleet.join(2).token;
+        fleet.pass(2 * SECOND);
+        for node in 0..3 {
+            assert_eq!(fleet.status(node, &new).unwrap().ready, leaves_first);
+            assert!(leaves_first || fleet.status(node, &next).unwrap().ready);
+        }
+        let places = fleet.places(&last);
+        assert!(places.iter().all(|place| *place == places[0]), "{places:?}");
+    }
+}

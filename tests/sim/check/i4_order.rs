@@ -49,7 +49,7 @@ pub fn check(reading: &Reading<'_>) -> Verdict {
             if is_anothers(reading, early, late, called) {
                 continue;
             }
-            if waited(waits, called) {
+            if waited(reading, waits, called) {
                 verdict.expect(false, || {
                     let (at, since) = (sec(called), sec(known));
                     let (early, late) = (early.id, late.id);
@@ -130,13 +130,15 @@ fn heard(reading: &Reading<'_>) -> Duration {
     if late { HEARD_LONG_AFTER } else { HEARD_LATE }
 }
 
-/// Whether a visitor was waiting before and after a moment, without a goodbye lately.
-fn waited(calls: &[&Seen], moment: Micros) -> bool {
+/// Whether a visitor was waiting before and after a moment, without a goodbye lately; or one before
+/// something went wrong, so that not all need have heard of the poll that undid it.
+fn waited(reading: &Reading<'_>, calls: &[&Seen], moment: Micros) -> bool {
     let waits = |seen: &&&Seen| matches!(seen.answer, Answer::Place { place, .. } if place > 0);
     let goodbye = |seen: &&&Seen| {
         matches!(seen.call, Call::Beacon | Call::Leave)
             && seen.sent <= moment
-            && seen.sent.after(Duration::from_secs(10)) > moment
+            && (seen.sent.after(Duration::from_secs(10)) > moment
+                || reading.disturbed(seen.sent, moment))
     };
     let before = calls.iter().filter(waits).any(|seen| seen.got <= moment);
     let after = calls.iter().filter(waits).any(|seen| seen.sent > moment);
