@@ -111,7 +111,7 @@ impl Room {
         let says_news = |found: &Found| match found.state {
             State::Entered => false,
             state if state.is_gone() => claims.arrival > found.time,
-            state => claims.arrival < found.time || is_over(state, &claims),
+            state => claims.arrival < found.time || is_over(state, found.time, &claims),
         };
         let mut found = match found {
             Some(found) if !says_news(&found) => found,
@@ -338,7 +338,7 @@ impl Room {
                     continue;
                 }
                 let known = event.line.find(&claims.id);
-                if known.is_some_and(|view| is_over(view.state, claims)) {
+                if known.is_some_and(|view| is_over(view.state, view.time, claims)) {
                     let removed = Micros(claims.arrival.0.saturating_sub(1));
                     let expired = (removed, Gone::Expired);
                     self.strike(now, &event, &mut writer, &mut side, &claims.id, expired);
@@ -452,8 +452,9 @@ impl Room {
     }
 }
 
-/// Whether a token was given after the late grace of a turn that is known as missed: another node has
-/// removed the ticket by then, and taken it anew.
-fn is_over(state: State, claims: &Claims<'_>) -> bool {
-    matches!(state, State::Missed { until } if claims.arrival > until)
+/// Whether a token is of a later place than the one of this arrival, and was given after the late grace
+/// of a turn that is known as missed: another node has removed the ticket by then, and taken it anew.
+fn is_over(state: State, arrival: Micros, claims: &Claims<'_>) -> bool {
+    let after = |until: Micros| claims.arrival > arrival.max(until);
+    matches!(state, State::Missed { until } if after(until))
 }
