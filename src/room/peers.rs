@@ -114,6 +114,13 @@ impl Peers {
         peer.is_some_and(|peer| now.since(peer.heard_at) <= SILENT_AFTER)
     }
 
+    /// Whether a node is there to act for others: heard lately, by a clock that is right.
+    fn is_able(&self, now: Micros, node: NodeId) -> bool {
+        let nodes = self.nodes.lock();
+        let peer = nodes.get(usize::from(node.0));
+        peer.is_some_and(|peer| !peer.off && now.since(peer.heard_at) <= SILENT_AFTER)
+    }
+
     /// Whether a life of another node has ended since a moment, as far as is known.
     pub(super) fn lost_somebody(&self, now: Micros, since: Micros) -> bool {
         let nodes = self.nodes.lock();
@@ -303,14 +310,14 @@ impl Room {
     }
 
     /// Whether this node is the one to act for `key`: the first of those that are heard, in the
-    /// key's order of nodes.
+    /// key's order of nodes. One whose clock is ahead of all others hears nothing new enough to act.
     pub(super) fn is_home(&self, now: Micros, key: u64) -> bool {
         let own = self.identity.node;
         let mine = crate::model::home::weight(key, own);
         !(0..self.identity.fleet).map(NodeId).any(|node| {
             node != own
                 && crate::model::home::weight(key, node) > mine
-                && self.peers.is_heard(now, node)
+                && self.peers.is_able(now, node)
         })
     }
 

@@ -116,10 +116,11 @@ impl Room {
         }
         let doubted = self.doubted_until(now, out.after);
         out.doubt(doubted);
-        let cursor = out.cursor;
+        let (cursor, since) = (out.cursor, out.since);
         let mut next: Vec<TicketKey> = Vec::new();
         let ours = |key: &TicketKey| {
-            let is_the_gates = key.arrival <= doubted && !mutant!(HorizonIgnored);
+            let may_be = key.arrival <= doubted || is_anew(writer, &key.id, since);
+            let is_the_gates = may_be && !mutant!(HorizonIgnored);
             !is_the_gates && (self.home_of(&key.id) == self.identity.node || mutant!(HomeIgnored))
         };
         let returned = writer.returned().take(RETURNED_MAX);
@@ -331,4 +332,11 @@ impl Room {
         }
         messages
     }
+}
+
+/// Whether a ticket left so lately before a share began, or during it, that others may not have heard
+/// of it: it has joined anew, and the gate may call it at the place that it left.
+fn is_anew(writer: &LineWriter<'_>, id: &TicketId, since: Micros) -> bool {
+    let removed = writer.removed(id);
+    removed.is_some_and(|removed| removed.after(REPEATED_WITHIN) >= since)
 }

@@ -423,6 +423,8 @@ impl Room {
                     self.call_until(&mut writer, &mut side, &found.id, until);
                 }
                 State::Called { until } | State::Missed { until } => {
+                    // A process that stood still has not noticed yet what it did not hear meanwhile.
+                    self.note_hearing(now);
                     if matches!(view.state, State::Missed { .. })
                         && until <= self.heard_until(now)
                         && self.started.after(policy.late_grace) <= until

@@ -212,6 +212,20 @@ impl Fleet {
         })
     }
 
+    /// What a node answers that has stood still for so long and has done nothing else since.
+    pub fn status_late(
+        &self,
+        node: u16,
+        token: &str,
+        late: Duration,
+    ) -> Result<Standing, TokenRefusal> {
+        self.ask(node, |live, now| {
+            let now = now.after(late);
+            let found = live.room.look(now, token)?;
+            Ok(live.room.standing(now, &found))
+        })
+    }
+
     pub fn place(&self, node: u16, token: &str) -> u64 {
         self.status(node, token).expect("it has a place").position
     }

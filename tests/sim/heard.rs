@@ -86,6 +86,47 @@ fn who_is_back_in_time_is_so_everywhere() {
     }
 }
 
+/// A process that stood still is asked before it has noticed that it heard nobody meanwhile: another
+/// node may have taken back who was late.
+#[test]
+fn who_comes_to_a_node_that_stood_still_gets_another_chance() {
+    for node in 0..2 {
+        let mut fleet = two(brisk(), 4, [(0, 0); 2]);
+        let token = missed(&mut fleet, node);
+        fleet.pass(9 * SECOND / 2);
+        let back = fleet.status_late(node, &token, 15 * SECOND);
+        assert!(back.is_ok(), "{back:?}");
+    }
+}
+
+/// A node whose clock is ahead hears nothing that is new enough to act after a gate lost what it knew:
+/// the others do not leave the turns to it.
+#[test]
+fn a_gate_that_lost_all_gives_turns_though_its_home_has_a_clock_that_is_ahead() {
+    for node in 0..3_usize {
+        let mut clocks = vec![(0, 0); 3];
+        clocks[node].0 = 20_000_000;
+        let mut fleet = Fleet::with(Setting {
+            nodes: 3,
+            partitions: 4,
+            policy: policy(),
+            latency: 0,
+            journal: 100_000,
+            clocks,
+            seed: 1,
+        });
+        fleet.pass(16 * SECOND);
+        (0..200).for_each(|n| drop(fleet.join(n % 3)));
+        fleet.pass(SECOND);
+        fleet.wipe();
+        fleet.pass(5 * SECOND);
+        let before = fleet.turns();
+        fleet.pass(5 * SECOND);
+        let given = fleet.turns() - before;
+        assert!(given > 25, "{given} turns, with node {node} ahead");
+    }
+}
+
 /// A node that has started anew is told by no store who is back, and may be the one that asks the gate.
 #[test]
 fn who_is_back_is_called_though_a_node_has_started_since() {

@@ -417,6 +417,39 @@ fn a_failover_meanwhile_brings_no_second_call() {
     }
 }
 
+/// Who leaves at a node that is cut off and joins anew is still in line elsewhere, where the gate calls.
+#[test]
+fn who_leaves_and_joins_anew_meanwhile_is_not_called_by_both() {
+    let mut fleet = Fleet::new(NODES, shared());
+    let mut joined = Vec::new();
+    for n in 0..800 {
+        if n % 20 == 0 {
+            fleet.pass(SECOND / 1_000);
+        }
+        let key = format!("key {n}");
+        let token = fleet.join_with(n % NODES, &key).token;
+        joined.push((key, token));
+    }
+    fleet.pass(20 * SECOND);
+    fleet.trouble(Trouble::Cut, Set::one(0));
+    joined.retain(|(_, token)| {
+        let home = home::home(home::ticket_key(&id_of(token)), NODES);
+        home.0 == 0 && !fleet.status(0, token).unwrap().ready
+    });
+    for (_, token) in &joined {
+        fleet.leave(0, token);
+    }
+    let (key, token) = &joined[0];
+    let anew = fleet.join_with(0, key).token;
+    fleet.pass(12 * SECOND);
+    let passes = [fleet.enter(0, &anew), fleet.enter(1, token)];
+    assert_eq!(passes.iter().flatten().count(), 1, "{passes:?}");
+    fleet.heal();
+    fleet.until_heard();
+    fleet.pass(SECOND);
+    one_pass_each(&fleet);
+}
+
 #[test]
 fn a_wiped_gate_gives_nothing_of_a_node_that_may_be_going_by_itself() {
     let (mut fleet, tokens) = busy(shared());
